@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * device.h - the device model: types, instances, plug states, reset, saving.
+ *
+ * Everything that plugs is a Device: the board, CPUs, DIMMs, the serial port, loaders, and the host
+ * side back ends (memory, chardevs, I/O threads), which share the mechanism but are not guest visible.
+ *
+ * A type is a constant DeviceType; the table of all is devices/types.c. Its property rows are
+ * generated from schema/devices/NAME.json (common/prop.h). An instance is a plain struct that begins with Device;
+ * its effective configuration is the generated struct behind DEVICE_CONFIG().
+ *
+ * Plug states; a device may, in each:
+ *   NEW            hold property values, nothing else
+ *   CONFIGURED     every property row has its effective value and an origin; nothing outside was touched
+ *   REALIZED       own host resources and reserved names; not reachable by the guest
+ *   PUBLISHED      be reached by the guest: hooks run on vCPU threads under the device lock
+ *   UNPLUG_PENDING as PUBLISHED, the guest was asked to let go
+ *   UNPUBLISHED    not reachable any more; no hook runs
+ * Id and address are free again only when the instance is gone.
+ *
+ * Threads: all functions here are for the main thread. The core takes the device's lock around region
+ * hooks, timers, reset, quiesce, resume, save and load, so that a device's author takes none.
+ */
+#pragma once
+
+#include "../../common/error.h"
+#include "../../common/prop.h"
+#include "../../common/util.h"
+#include "../../kvm/iobus.h"
+#include "../../kvm/irq.h"
+#include "../../kvm/memory.h"
+#include "../../kvm/vm.h"
+
+typedef struct Device Device;
+typedef struct DeviceType DeviceType;
+typedef struct DeviceSet DeviceSet;
+typedef struct AbiSink AbiSink;
+
+typedef enum { RESET_COLD, RESET_WARM, RESET_BEFORE_LOAD } ResetKind;
+
+typedef enum {
+    DEVICE_NEW,
+    DEVICE_CONFIGURED,
+    DEVICE_REALIZED,
+    DEVICE_PUBLISHED,
+    DEVICE_UNPLUG_PENDING,
+    DEVICE_UNPUBLISHED,
+} DeviceState;
+
+/* ---- state rows: what is saved (docs/design/anchors.md section 4) ---- */
+
+typedef enum {
+    STATE_BOOL,  /* gboolean */
+    STATE_U8,
+    STATE_U16,
+    STATE_U32,
+    STATE_U64,
+    STATE_I64,
+    STATE_BYTES, /* an array inside the instance: SIZE bytes */
+} StateKind;
+
+typedef struct {
+    const char *name;
+    StateKind   kind;
+    guint32     offset; /* into the instance */
+    guint32     size;   /* BYTES: length; else the member's size (checked) */
+    const char *since;
+    guint64     before; /* value of a field that the writer did not know (BYTES: every byte) */
+} StateDesc;
+
+#define STATE_ROW(Type, field, KIND, since_) \
+    { .name = #field, .kind = STATE_##KIND, .offset = G_STRUCT_OFFSET(Type, field), .size = sizeof(((Type *)0)->field), .since = since_ }
+#define STATE_END { .name = NULL }
+extern const StateDesc state_none[]; /* "this type has no run-time state", said explicitly */
+
+/* ---- types ---- */
+
+typedef struct {
+    /* Every hook runs on the main thread. Hooks that return gboolean fail with an error that names the device, the
+     * property and both values. A NULL hook means "nothing to do". */
+
+    /* Computes every AUTO row still unset (prop_bag_set_*() with ORIGIN_DEFAULT or ORIGIN_HOST), checks combinations. Touches nothing. */
+    gboolean (*resolve)(Device *dev, GError **error);
+    /* Reserves and builds: opens host resources, finds links, claims slots. The last hook that may fail; undoes itself. */
+    gboolean (*realize)(Device *dev, GError **error);
+    /* Inserts regions and lines so that the guest reaches the device. A conflict of address ranges is
+     * found by realize (device_claim_io()). */
+    void (*publish)(Device *dev);
+    /* Returns to the resolved configuration. Lock held. */
+    void (*reset)(Device *dev, ResetKind kind);
+    /* After every reset and before the first instruction, in PlugKind order (board first, loaders last): build tables,
+     * load kernels, set the BSP's registers. Machine paused. */
+    gboolean (*power_on)(Device *dev, GError **error);
+    void (*quiesce)(Device *dev); /* lock held: no more host I/O is started; machine paused */
+    void (*resume)(Device *dev);  /* lock held */
+    /* Asks the guest to let go; NULL: it is not asked, removal is at once. */
+    void (*unplug_request)(Device *dev);
+    void (*unpublish)(Device *dev); /* takes out what publish put in */
+    void (*unrealize)(Device *dev); /* undoes realize; safe after a failed realize too */
+    gboolean (*post_load)(Device *dev, GError **error); /* lock held: derived state, timers, line levels from loaded rows */
+    /* Adds fingerprint leaves beyond the property rows: abi_leaf() for config space, tables, CPUID ... */
+    void (*abi)(Device *dev, AbiSink *sink);
+} DeviceOps;
+
+struct DeviceType {
+    const char      *name;
+    gsize            size;   /* of the instance struct */
+    const DeviceOps *ops;
+    const StateDesc *state;  /* never NULL */
+};
+
+/* All types, sorted by name (devices/types.c). */
+extern const DeviceType *const device_types[];
+const DeviceType *device_type_find(const char *name);
+
+/* ---- instances ---- */
+
+struct Device {
+    const DeviceType *type;
+    PropBag          *bag;    /* NULL for parts of the board, which read the board's */
+    DeviceSet        *set;
+    Device           *parent; /* parts: the board */
+    char             *id;
+    gboolean          id_given; /* by the manager (else DRIVER.N) */
+    DeviceState       state;
+    GMutex            lock;
+    guint             seq;    /* plug order */
+    gboolean          implicit; /* brought by the core (default board): not in the plain configuration */
+    gint64            guest_error_at; /* rate limit of device_guest_error() */
+    guint             guest_errors;   /* since the last line logged */
+};
+
+#define DEVICE_CONFIG(dev, Config) ((const Config *)(((const Device *)(dev))->bag->config))
+
+/* Ids live in three name spaces, as in QEMU: devices, objects, chardevs. */
+typedef enum { NS_DEVICE, NS_OBJECT, NS_CHARDEV } DeviceNs;
+DeviceNs device_ns(const Device *dev);
+PlugKind device_plug(const Device *dev);
+
+/* What the devices tell the machine. Called on any thread unless said otherwise; implementations post to the main thread. */
+typedef struct {
+    void (*guest_shutdown)(gpointer user);                   /* ACPI power-off: vm_hold() was called */
+    void (*guest_reset)(gpointer user);                      /* 0xcf9, 0x64, ...: likewise */
+    void (*debug_exit)(gpointer user, int status);           /* isa-debug-exit: the daemon ends with STATUS */
+    void (*rtc_change)(gpointer user, gint64 offset_s, const char *qom_path); /* RTC_CHANGE */
+    void (*chardev_ready)(gpointer user, Device *chardev);   /* opened or closed by its peer; main thread */
+} DeviceObserver;
+
+/* ---- the set of all devices of one machine (devices/core/set.c) ---- */
+
+DeviceSet *device_set_new(Vm *vm, const DeviceObserver *observer, gpointer user);
+void       device_set_free(DeviceSet *set); /* removes everything, youngest first */
+Vm        *device_set_vm(const DeviceSet *set);
+const DeviceObserver *device_set_observer(const DeviceSet *set, gpointer *user);
+
+Device *device_set_find(const DeviceSet *set, DeviceNs ns, const char *id);
+Device *device_set_board(const DeviceSet *set); /* NULL: none yet */
+/* Walks in plug order; FN returns FALSE to stop. Parts are not walked. */
+void    device_set_foreach(const DeviceSet *set, gboolean (*fn)(Device *, gpointer), gpointer user);
+/* The parts of the board are found by type name. */
+Device *device_set_part(const DeviceSet *set, const char *type_name);
+
+/* ---- the plug path (devices/core/plug.c): NEW -> ... -> PUBLISHED ---- */
+
+/* Candidates for values nobody configured, in order: hint, before, baseline (docs/design/compat-hints.md section 1). The daemon
+ * installs it; the only caller is device_resolve(). Returns TRUE and fills VALUE and ORIGIN if it has an opinion on the row. */
+typedef gboolean (*PropAdvisor)(gpointer user, const char *id, const PropTable *table, guint row, PropBag *bag);
+void device_set_advisor(DeviceSet *set, PropAdvisor advisor, gpointer user);
+
+/* Takes BAG. Creates, resolves and realizes; the device is in the set, not yet published. Checks first: id free,
+ * type known and pluggable in this phase, singleton. BAG->id NULL: DRIVER.N, lowest free. */
+Device  *device_plug_realize(DeviceSet *set, PropBag *bag, GError **error);
+void     device_plug_publish(Device *dev);
+/* Undoes device_plug_realize() of a device that was never published. */
+void     device_plug_rollback(Device *dev);
+/* Takes a published device away at once (unpublish, unrealize, free). Errors: in use by another (names it). */
+gboolean device_remove(Device *dev, GError **error);
+
+/* Whether the machine has run its first instruction: from then on only HOTPLUG types plug, and DIMMs are device memory. */
+void     device_set_started(DeviceSet *set);
+gboolean device_set_is_started(const DeviceSet *set);
+
+/* A part of the board, realized with it; found by device_set_part(), saved and reset like any device; no rows of its own. */
+Device  *device_part_new(Device *parent, const char *type_name, GError **error);
+void     device_part_free(Device *part);
+
+/* Links: a device that uses another holds it, so that removal of the used one is refused by name. */
+Device  *device_link(Device *user, DeviceNs ns, const char *id, const char *type_prefix, const char *prop, GError **error);
+void     device_unlink(Device *user, Device *used);
+
+/* Claims an address range or an interrupt for the time of a device's life, so that conflicts are found in realize.
+ * Released by the core when the device goes. */
+gboolean device_claim_io(Device *dev, IoSpace space, guint64 base, guint64 size, const char *prop, GError **error);
+gboolean device_claim_irq(Device *dev, guint gsi, const char *prop, GError **error);
+
+/* "/machine/peripheral/ID", "/machine/unattached/TYPE", "/objects/ID", "/chardevs/ID". Caller frees. */
+char    *device_path(const Device *dev);
+Device  *device_set_by_path(const DeviceSet *set, const char *path);
+
+/* ---- reset, power-on, quiesce: the whole set ---- */
+void     device_set_reset(DeviceSet *set, ResetKind kind);
+gboolean device_set_power_on(DeviceSet *set, GError **error);
+void     device_set_quiesce(DeviceSet *set);
+void     device_set_resume(DeviceSet *set);
+
+/* ---- saving (devices/core/state.c) ---- */
+/* a{sv}: field name -> value, in row order. */
+GVariant *device_save(Device *dev);
+/* Strict: unknown fields are refused by name, missing ones take `before`; then post_load. Nothing changes on error. */
+gboolean  device_load(Device *dev, GVariant *state, GError **error);
+
+/* ---- the guest's mistakes ---- */
+/* Logs at most one line a second per device, with the count of those held back. [any] */
+void device_guest_error(Device *dev, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* ---- the guest ABI (devices/core/abi.c) ---- */
+/* One leaf: item NAME of the device with these bytes; MASK (optional, same length) are the writable bits. */
+void abi_leaf(AbiSink *sink, const char *name, const void *bytes, gsize len, const void *mask);

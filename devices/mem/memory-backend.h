@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* memory-backend.h - host memory objects (memory-backend-ram, -memfd, -file) as DIMMs and queries see them. */
+#pragma once
+
+#include "../core/device.h"
+
+guint8  *memory_backend_hva(Device *backend);
+guint64  memory_backend_size(Device *backend);
+
+/* ---- DIMMs (devices/mem/dimm.c) ---- */
+guint64  dimm_size(Device *dimm);
+guint    dimm_slot(Device *dimm);
+Device  *dimm_backend(Device *dimm);
+/* Guest-physical address, or G_MAXUINT64 before the layout. */
+guint64  dimm_address(Device *dimm);
+
+/* ---- layout of base RAM (devices/mem/layout.c), at the first cont ---- */
+/* Places all plugged DIMMs in slot order: [0, lowmem) and from 4 GiB (docs/design/machine.md "memory"); maps them. Once. */
+gboolean mem_layout_base_ram(DeviceSet *set, GError **error);
+
+/* The map as firmware and kernels learn it: e820 entries in address order. */
+typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 } E820Type;
+typedef struct { guint64 addr, len; guint32 type; } E820Entry;
+GArray  *mem_e820(DeviceSet *set); /* of E820Entry */
+guint64  mem_below_4g(DeviceSet *set);
+guint64  mem_above_4g(DeviceSet *set);

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * board.h - the board and its parts, as other devices see them. See docs/design/machine.md.
+ *
+ * Parts (each a Device of its own with its lock and state rows; configuration is the board's rows):
+ *   q35-host-bridge, ICH9-LPC (PM block, PIRQ, reset port), mc146818rtc, fw_cfg, acpi-cpu-hotplug
+ */
+#pragma once
+
+#include "../core/device.h"
+#include "../../schema/generated/devices.h"
+
+const BoardConfig *board_config(DeviceSet *set); /* NULL without a board */
+
+/* ---- fw_cfg (devices/platform/fw-cfg.c): QEMU's documented interface ---- */
+
+/* Adds or replaces a file; takes a reference. Machine paused (tables are built at power-on). Files keep their selector key over replacements. */
+void fw_cfg_set_file(DeviceSet *set, const char *name, GBytes *content);
+void fw_cfg_set_key(DeviceSet *set, guint16 key, GBytes *content);
+GBytes *fw_cfg_get_file(DeviceSet *set, const char *name);
+
+/* ---- PM block (devices/platform/lpc.c) ---- */
+
+/* Raises or clears a GPE0 status bit; the SCI follows the enable bits. [any] */
+void pm_gpe_set(DeviceSet *set, guint bit);
+/* Presses the power button: PM1_STS.PWRBTN and SCI. [any] */
+void pm_power_button(DeviceSet *set);
+guint16 pm_base(DeviceSet *set);
+
+/* ---- PCI (devices/pci/bus.h has the bus itself) ---- */
+guint64 pci_ecam_base(DeviceSet *set);
+
+/* ---- ACPI and SMBIOS (devices/acpi): built at power-on from the set ---- */
+
+/* One blob of tables as fw_cfg's etc/acpi/tables with the pointers and checksums that its etc/table-loader
+ * script patches; the linux-loader patches them itself. */
+typedef struct {
+    guint32 offset; /* of a little-endian pointer of SIZE bytes, an offset into the tables blob */
+    guint8  size;
+} AcpiPointer;
+
+typedef struct {
+    guint32 start, length, checksum; /* a table within the blob; where its checksum byte is */
+} AcpiTable;
+
+typedef struct {
+    GByteArray *blob;     /* tables, pointers still offsets, checksums over that content */
+    GArray     *pointers; /* of AcpiPointer */
+    GArray     *tables;   /* of AcpiTable */
+    guint32     xsdt;     /* offset of the XSDT */
+    guint8      rsdp[36]; /* revision 2; XsdtAddress holds the offset until installed */
+} AcpiTables;
+
+AcpiTables *acpi_build(DeviceSet *set);
+void        acpi_tables_free(AcpiTables *t);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AcpiTables, acpi_tables_free)
+/* Rebases the blob to guest-physical BASE: pointers and checksums final. Call once. */
+void        acpi_relocate(AcpiTables *t, guint64 base);
+/* Publishes etc/acpi/rsdp, etc/acpi/tables and etc/table-loader in fw_cfg. */
+void        acpi_publish_fw_cfg(DeviceSet *set);
+
+/* SMBIOS 3: structure table, and the anchor for a table at ADDRESS. */
+GByteArray *smbios_build_tables(DeviceSet *set);
+void        smbios_anchor(guint64 address, gsize table_len, guint8 out[24]);
+void        smbios_publish_fw_cfg(DeviceSet *set);
