@@ -87,3 +87,8 @@ gboolean vm_qtest_attach(Vm *vm, int fd, GError **error);
 gboolean vm_qtest_listen(Vm *vm, int listen_fd, GError **error);
 /* Feeds one request line and returns the reply lines: for device tests in process and the fuzzer. Caller frees. */
 char    *vm_qtest_line(Vm *vm, const char *line);
+
+/* ---- interrupt controllers, PIT and kvmclock as one record (machine paused) ---- */
+void      vm_irqchip_reset(Vm *vm);
+GVariant *vm_irqchip_save(Vm *vm, GError **error);
+gboolean  vm_irqchip_load(Vm *vm, GVariant *state, GError **error);
