@@ -135,6 +135,13 @@ void prop_bag_set_bytes(PropBag *bag, guint row, GBytes *bytes, PropOrigin origi
 void prop_bag_set_u(PropBag *bag, const char *name, guint64 u, PropOrigin origin);
 void prop_bag_set_s(PropBag *bag, const char *name, const char *s, PropOrigin origin);
 gboolean prop_bag_is_set(const PropBag *bag, const char *name);
+PropOrigin prop_bag_origin(const PropBag *bag, const char *name);
+void     prop_bag_unset(PropBag *bag, guint row);
+
+/* Row ROW's value; the getter must fit its kind. Borrowed. */
+guint64     prop_bag_get_u(const PropBag *bag, guint row);
+const char *prop_bag_get_s(const PropBag *bag, guint row);
+GBytes     *prop_bag_get_bytes(const PropBag *bag, guint row);
 
 /* Applies the constant defaults to all rows still unset, except AUTO ones. */
 void prop_bag_apply_defaults(PropBag *bag);
