@@ -24,6 +24,7 @@
 #pragma once
 
 #include "../../common/error.h"
+#include "../../common/lock.h"
 #include "../../common/prop.h"
 #include "../../common/util.h"
 #include "../../kvm/iobus.h"
@@ -128,6 +129,8 @@ struct Device {
     gboolean          implicit; /* brought by the core (default board): not in the plain configuration */
     gint64            guest_error_at; /* rate limit of device_guest_error() */
     guint             guest_errors;   /* since the last line logged */
+    GPtrArray        *abi_leaves;     /* cached fingerprint leaves (core/abi.c), or NULL */
+    guint8            abi_node[32];   /* their node hash */
 };
 
 #define DEVICE_CONFIG(dev, Config) ((const Config *)(((const Device *)(dev))->bag->config))
@@ -157,6 +160,7 @@ Device *device_set_find(const DeviceSet *set, DeviceNs ns, const char *id);
 Device *device_set_board(const DeviceSet *set); /* NULL: none yet */
 /* Walks in plug order; FN returns FALSE to stop. Parts are not walked. */
 void    device_set_foreach(const DeviceSet *set, gboolean (*fn)(Device *, gpointer), gpointer user);
+void    device_set_foreach_part(const DeviceSet *set, gboolean (*fn)(Device *, gpointer), gpointer user);
 /* The parts of the board are found by type name. */
 Device *device_set_part(const DeviceSet *set, const char *type_name);
 

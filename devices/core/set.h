@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* set.h - private to devices/core: the inside of a DeviceSet. */
+#pragma once
+
+#include "device.h"
+
+typedef struct {
+    Device *dev;
+    gboolean irq; /* FIRST is a GSI */
+    IoSpace space;
+    guint64 first, last;
+} Claim;
+
+typedef struct {
+    Device *user, *used;
+} Link;
+
+struct DeviceSet {
+    Vm                   *vm;
+    const DeviceObserver *observer;
+    gpointer              user;
+    PropAdvisor           advisor;
+    gpointer              advisor_user;
+    GHashTable           *by_id[3]; /* DeviceNs -> id -> Device, from CONFIGURED on */
+    GPtrArray            *devices;  /* plug order, from REALIZED on */
+    GPtrArray            *parts;
+    GArray               *claims;   /* of Claim */
+    GArray               *links;    /* of Link */
+    Device               *board;
+    guint                 next_seq;
+    gboolean              started;
+};
+
+void device_destroy(Device *dev); /* from any state: undoes what was done */
+void device_release_claims(Device *dev);
+void device_release_links(Device *user);
+Device *device_used_by(const Device *used); /* a user, or NULL */
