@@ -12,6 +12,11 @@
 
 const BoardConfig *board_config(DeviceSet *set); /* NULL without a board */
 
+/* Fixes the memory layout for BASE_RAM bytes, once, at the first cont: fills the rows lowmem, device-memory-base and
+ * pci-hole64-base where nobody gave them, and checks that everything fits below max-memory and phys-bits. Nothing changes on
+ * error. Until then those three rows may be unset. Called by mem_layout_base_ram(), which places RAM by the result. [main] */
+gboolean board_resolve_layout(DeviceSet *set, guint64 base_ram, GError **error);
+
 /* ---- fw_cfg (devices/platform/fw-cfg.c): QEMU's documented interface ---- */
 
 /* Adds or replaces a file; takes a reference. Machine paused (tables are built at power-on). Files keep their selector key over replacements. */
