@@ -10,6 +10,7 @@
 #include "../kvm/vm.h"
 #include "../qmp/qmp.h"
 #include "../schema/generated/qmp-types.h"
+#include "service.h"
 
 typedef struct Machine Machine;
 
@@ -19,32 +20,34 @@ struct Machine {
     Vm        *vm;
     DeviceSet *devices;
     QmpServer *server;
+    Service   *service;
     GMainLoop *loop;
     RunState   state;
     int        exit_status;
-    gboolean   shutdown_sent;      /* SHUTDOWN was emitted on the way out */
-    gboolean   pending_reset;      /* power-on must run before the next instruction */
-    RebootAction   on_reboot;      /* set-action */
+    gboolean   quitting;         /* SHUTDOWN was emitted on the way out; commands are refused */
+    gboolean   qtest_connected;  /* we connected to the qtest client: when it goes, so do we */
+    gboolean   power_on_pending; /* tables, kernel and BSP registers are made before the next instruction */
+    RebootAction   on_reboot;    /* set-action */
     ShutdownAction on_shutdown;
     PanicAction    on_panic;
 };
 
-Machine *machine_new(const char *name, VmAccel accel, GError **error);
+/* Checks the accelerator; KVM's slow part goes on in the background. Takes nothing. */
+Machine *machine_new(const char *name, VmAccel accel, Service *service, GError **error);
 void     machine_free(Machine *m);
 
-/* Moves to STATE; the transition must be in the table (our own bug otherwise). Tells systemd. */
-void     machine_set_state(Machine *m, RunState state);
-/* A command that does not fit the state is refused naming both. */
-gboolean machine_check_state(Machine *m, const char *what, guint allowed_mask, GError **error);
-#define STATE_BIT(s) (1u << (s))
-
+/* Lets all guest code run; from `prelaunch` and after a reset this powers the machine on first. */
 gboolean machine_cont(Machine *m, GError **error);
 void     machine_stop(Machine *m);
-/* REASON as in the RESET and SHUTDOWN events. */
-gboolean machine_reset(Machine *m, ShutdownCause reason, GError **error);
-void     machine_shutdown(Machine *m, ShutdownCause reason);
-/* Ends the main loop after the reply was sent. */
-void     machine_quit(Machine *m, ShutdownCause reason, int status);
+/* Resets; goes on running if it was running. GUEST and REASON as in the RESET event. */
+void     machine_reset(Machine *m, gboolean guest, ShutdownCause reason);
+/* Ends the process: SHUTDOWN, then the main loop returns once the reply was sent. */
+void     machine_quit(Machine *m, gboolean guest, ShutdownCause reason, int status);
 
-/* Plugs a device; brings the default board where it is wanted and missing. Takes BAG. */
+/* A plug command fits any state but the last ones: refused naming the state. */
+gboolean machine_check_alive(Machine *m, const char *command, GError **error);
+
+/* Plugs and publishes one device; brings the default board where it is wanted and missing. Takes BAG. */
 Device  *machine_plug(Machine *m, PropBag *bag, GError **error);
+/* The first half only: for transactions. *BOARD is set if a default board came with it. */
+Device  *machine_plug_realize(Machine *m, PropBag *bag, Device **board, GError **error);

@@ -22,5 +22,6 @@ gboolean mem_layout_base_ram(DeviceSet *set, GError **error);
 typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 } E820Type;
 typedef struct { guint64 addr, len; guint32 type; } E820Entry;
 GArray  *mem_e820(DeviceSet *set); /* of E820Entry */
+guint64  mem_total(DeviceSet *set); /* all plugged DIMMs together, laid out or not */
 guint64  mem_below_4g(DeviceSet *set);
 guint64  mem_above_4g(DeviceSet *set);

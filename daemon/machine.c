@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * machine.c - run states and what moves between them.
+ *
+ * The hard part is that a guest changes the state from vCPU threads: it powers off, resets, triple-faults, or KVM gives up.
+ * Each of these holds the vCPUs (vm_hold(): none executes another instruction) and posts here; by the time the
+ * main thread looks, the manager may have stopped or reset the machine itself. Every handler therefore starts from
+ * vm_pause() and looks at the state that it finds; the event says what the guest did, in any case.
+ *
+ * Power-on is lazy. A reset returns devices to their configuration at once, while tables, kernel image and
+ * the BSP's registers are made on the way to the next instruction: so what is plugged between a reset and `cont` is part
+ * of what the guest finds.
+ */
+#include "machine.h"
+
+#include "../devices/cpu/cpu.h"
+#include "../devices/mem/memory-backend.h"
+#include "../schema/generated/qmp-events.h"
+
+#define BIT_OF(s) (1u << (s))
+
+/* From each state (row), the states that may follow. The only place that says so. */
+static const guint32 transitions[RUN_STATE__MAX] = {
+    [RUN_STATE_PRELAUNCH] = BIT_OF(RUN_STATE_RUNNING),
+    [RUN_STATE_RUNNING] = BIT_OF(RUN_STATE_PAUSED) | BIT_OF(RUN_STATE_SHUTDOWN) | BIT_OF(RUN_STATE_INTERNAL_ERROR) |
+                          BIT_OF(RUN_STATE_IO_ERROR) | BIT_OF(RUN_STATE_GUEST_PANICKED),
+    [RUN_STATE_PAUSED] = BIT_OF(RUN_STATE_RUNNING) | BIT_OF(RUN_STATE_SHUTDOWN) | BIT_OF(RUN_STATE_INTERNAL_ERROR),
+    [RUN_STATE_IO_ERROR] = BIT_OF(RUN_STATE_RUNNING) | BIT_OF(RUN_STATE_PAUSED),
+    [RUN_STATE_SHUTDOWN] = BIT_OF(RUN_STATE_PAUSED),
+    [RUN_STATE_INTERNAL_ERROR] = BIT_OF(RUN_STATE_PAUSED),
+    [RUN_STATE_GUEST_PANICKED] = BIT_OF(RUN_STATE_PAUSED),
+};
+
+/* States in which the guest is over until a reset. */
+#define DEAD_STATES (BIT_OF(RUN_STATE_SHUTDOWN) | BIT_OF(RUN_STATE_INTERNAL_ERROR) | BIT_OF(RUN_STATE_GUEST_PANICKED))
+
+static void set_state(Machine *m, RunState state)
+{
+    if (m->state == state)
+        return;
+    g_assert(transitions[m->state] & BIT_OF(state));
+    m->state = state;
+    service_status(m->service, run_state_names[state]);
+}
+
+/* ---- running and stopping ---- */
+
+static gboolean find_boot(Device *dev, gpointer found)
+{
+    *(gboolean *)found |= device_plug(dev) == PLUG_BOOT;
+    return TRUE;
+}
+
+static gboolean check_complete(Machine *m, GError **error)
+{
+    gboolean boot = FALSE;
+
+    if (!device_set_board(m->devices) || cpu_plugged_count(m->devices) == 0)
+        return error_set(error, "cont: the machine has no CPU; plug one (query-hotpluggable-cpus lists the slots)");
+    if (mem_total(m->devices) == 0)
+        return error_set(error, "cont: the machine has no memory; plug a pc-dimm");
+    device_set_foreach(m->devices, find_boot, &boot);
+    if (!boot && m->accel != VM_ACCEL_TEST) /* there a qtest client is the program */
+        return error_set(error, "cont: the machine has nothing to run; plug a linux-loader");
+    return TRUE;
+}
+
+static gboolean power_on(Machine *m, GError **error)
+{
+    if (!m->power_on_pending)
+        return TRUE;
+    if (!vm_ready(m->vm, error))
+        return FALSE;
+    if (!device_set_is_started(m->devices)) {
+        if (!check_complete(m, error) || !mem_layout_base_ram(m->devices, error))
+            return FALSE;
+        device_set_reset(m->devices, RESET_COLD);
+    }
+    if (!device_set_power_on(m->devices, error))
+        return FALSE;
+    device_set_started(m->devices);
+    m->power_on_pending = FALSE;
+    return TRUE;
+}
+
+static void go(Machine *m)
+{
+    device_set_resume(m->devices);
+    vm_run(m->vm);
+    set_state(m, RUN_STATE_RUNNING);
+}
+
+gboolean machine_cont(Machine *m, GError **error)
+{
+    if (m->state == RUN_STATE_RUNNING)
+        return TRUE;
+    if (BIT_OF(m->state) & DEAD_STATES)
+        return error_set(error, "cont: the machine is in state '%s'; system_reset brings it back",
+                         run_state_names[m->state]);
+    if (!power_on(m, error))
+        return FALSE;
+    go(m);
+    qmp_event_resume(m->server);
+    return TRUE;
+}
+
+/* Stops guest and devices; tells nobody. */
+static void halt(Machine *m)
+{
+    vm_pause(m->vm);
+    device_set_quiesce(m->devices);
+}
+
+void machine_stop(Machine *m)
+{
+    if (m->state != RUN_STATE_RUNNING)
+        return;
+    halt(m);
+    set_state(m, RUN_STATE_PAUSED);
+    qmp_event_stop(m->server);
+}
+
+/* The guest is over: from running or, if it came while the manager stopped it, from paused. */
+static void stop_dead(Machine *m, RunState state)
+{
+    gboolean was_running = m->state == RUN_STATE_RUNNING;
+
+    if (was_running)
+        halt(m);
+    set_state(m, state);
+    if (was_running)
+        qmp_event_stop(m->server);
+}
+
+static void fail(Machine *m, const char *what, const GError *error)
+{
+    g_warning("%s: %s", what, error->message);
+    stop_dead(m, RUN_STATE_INTERNAL_ERROR);
+    qmp_event_internal_error(m->server, FALSE, 0, what, FALSE, 0, FALSE, 0, NULL, error->message);
+}
+
+void machine_reset(Machine *m, gboolean guest, ShutdownCause reason)
+{
+    gboolean was_running = m->state == RUN_STATE_RUNNING;
+    g_autoptr(GError) error = NULL;
+
+    if (was_running)
+        halt(m);
+    if (device_set_is_started(m->devices)) {
+        vm_irqchip_reset(m->vm);
+        device_set_reset(m->devices, RESET_WARM);
+        m->power_on_pending = TRUE;
+    }
+    if (BIT_OF(m->state) & DEAD_STATES)
+        set_state(m, RUN_STATE_PAUSED);
+    qmp_event_reset(m->server, guest, reason);
+    if (!was_running)
+        return;
+    if (power_on(m, &error))
+        go(m);
+    else
+        fail(m, "reset", error);
+}
+
+void machine_quit(Machine *m, gboolean guest, ShutdownCause reason, int status)
+{
+    if (m->quitting)
+        return;
+    m->quitting = TRUE;
+    m->exit_status = status;
+    if (m->state == RUN_STATE_RUNNING)
+        halt(m);
+    service_stopping(m->service);
+    qmp_event_shutdown(m->server, guest, reason);
+    g_main_loop_quit(m->loop);
+}
+
+gboolean machine_check_alive(Machine *m, const char *command, GError **error)
+{
+    if (m->quitting)
+        return error_set(error, "%s: the daemon is ending", command);
+    return TRUE;
+}
+
+/* ---- what the guest does; all on the main thread ---- */
+
+static void guest_shutdown(gpointer user)
+{
+    Machine *m = user;
+
+    if (m->quitting || (BIT_OF(m->state) & DEAD_STATES))
+        return;
+    if (m->on_shutdown == SHUTDOWN_ACTION_POWEROFF) {
+        machine_quit(m, TRUE, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, 0);
+        return;
+    }
+    qmp_event_shutdown(m->server, TRUE, SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
+    stop_dead(m, RUN_STATE_SHUTDOWN);
+}
+
+static void guest_reset(gpointer user)
+{
+    Machine *m = user;
+
+    if (m->quitting || (BIT_OF(m->state) & DEAD_STATES))
+        return;
+    if (m->on_reboot == REBOOT_ACTION_RESET) {
+        machine_reset(m, TRUE, SHUTDOWN_CAUSE_GUEST_RESET);
+        return;
+    }
+    if (m->on_shutdown == SHUTDOWN_ACTION_POWEROFF) {
+        machine_quit(m, TRUE, SHUTDOWN_CAUSE_GUEST_RESET, 0);
+        return;
+    }
+    qmp_event_shutdown(m->server, TRUE, SHUTDOWN_CAUSE_GUEST_RESET);
+    stop_dead(m, RUN_STATE_SHUTDOWN);
+}
+
+static void on_triple_fault(gpointer user, Vcpu *vcpu)
+{
+    g_message("CPU %u: triple fault", vcpu_index(vcpu));
+    guest_reset(user);
+}
+
+static void on_fault(gpointer user, Vcpu *vcpu, const VcpuFault *fault)
+{
+    Machine *m = user;
+    g_autoptr(GString) insn = g_string_new(NULL);
+
+    for (guint i = 0; i < fault->insn_len; i++)
+        g_string_append_printf(insn, "%02x", fault->insn[i]);
+    g_warning("CPU %u: %s, code %" G_GUINT64_FORMAT ", rip 0x%" G_GINT64_MODIFIER "x, instruction bytes %s\n%s",
+              fault->cpu_index, fault->reason, fault->code, fault->rip, insn->len ? insn->str : "unknown",
+              fault->registers ? fault->registers : "");
+    if (m->quitting || (BIT_OF(m->state) & DEAD_STATES))
+        return;
+    stop_dead(m, RUN_STATE_INTERNAL_ERROR);
+    qmp_event_internal_error(m->server, TRUE, fault->cpu_index, fault->reason, TRUE, fault->code, TRUE, fault->rip,
+                             insn->str, fault->registers);
+}
+
+static void on_qtest_gone(gpointer user)
+{
+    Machine *m = user;
+
+    /* A test that we connected to is the machine's program; where we listen, the next one may come. */
+    if (m->qtest_connected)
+        machine_quit(m, FALSE, SHUTDOWN_CAUSE_HOST_SIGNAL, 0);
+}
+
+static const VmObserver vm_observer = {
+    .triple_fault = on_triple_fault,
+    .fault = on_fault,
+    .qtest_gone = on_qtest_gone,
+};
+
+/* ---- what devices say, from any thread ---- */
+
+static void device_guest_shutdown(gpointer user)
+{
+    vm_post(((Machine *)user)->vm, guest_shutdown, user);
+}
+
+static void device_guest_reset(gpointer user)
+{
+    vm_post(((Machine *)user)->vm, guest_reset, user);
+}
+
+typedef struct {
+    Machine *m;
+    gint64   number;
+    char    *path;
+} Post;
+
+static Post *post_new(Machine *m, gint64 number, const char *path)
+{
+    Post *p = g_new0(Post, 1);
+
+    p->m = m;
+    p->number = number;
+    p->path = g_strdup(path);
+    return p;
+}
+
+static void post_free(Post *p)
+{
+    g_free(p->path);
+    g_free(p);
+}
+
+static void do_debug_exit(gpointer user)
+{
+    Post *p = user;
+
+    machine_quit(p->m, TRUE, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, (int)p->number);
+    post_free(p);
+}
+
+static void device_debug_exit(gpointer user, int status)
+{
+    Machine *m = user;
+
+    vm_hold(m->vm);
+    vm_post(m->vm, do_debug_exit, post_new(m, status, NULL));
+}
+
+static void do_rtc_change(gpointer user)
+{
+    Post *p = user;
+
+    qmp_event_rtc_change(p->m->server, p->number, p->path);
+    post_free(p);
+}
+
+static void device_rtc_change(gpointer user, gint64 offset_s, const char *qom_path)
+{
+    Machine *m = user;
+
+    vm_post(m->vm, do_rtc_change, post_new(m, offset_s, qom_path));
+}
+
+static const DeviceObserver device_observer = {
+    .guest_shutdown = device_guest_shutdown,
+    .guest_reset = device_guest_reset,
+    .debug_exit = device_debug_exit,
+    .rtc_change = device_rtc_change,
+};
+
+/* ---- plugging ---- */
+
+static gboolean needs_board(const PropTable *table)
+{
+    return table->plug != PLUG_OBJECT && table->plug != PLUG_CHARDEV && table->plug != PLUG_BOARD;
+}
+
+static Device *bring_board(Machine *m, GError **error)
+{
+    PropBag *bag = prop_bag_new(prop_table_find("board"));
+
+    bag->id = g_strdup("board"); /* the name that managers use when they plug it themselves */
+    Device *board = device_plug_realize(m->devices, bag, error);
+    if (board)
+        board->implicit = TRUE;
+    return board;
+}
+
+Device *machine_plug_realize(Machine *m, PropBag *taken, Device **board, GError **error)
+{
+    g_autoptr(PropBag) bag = taken;
+
+    *board = NULL;
+    if (!vm_ready(m->vm, error))
+        return NULL;
+    if (needs_board(bag->table) && !device_set_board(m->devices)) {
+        *board = bring_board(m, error);
+        if (!*board)
+            return NULL;
+    }
+    Device *dev = device_plug_realize(m->devices, g_steal_pointer(&bag), error);
+    if (!dev && *board)
+        device_plug_rollback(g_steal_pointer(board));
+    return dev;
+}
+
+Device *machine_plug(Machine *m, PropBag *bag, GError **error)
+{
+    Device *board;
+    Device *dev = machine_plug_realize(m, bag, &board, error);
+
+    if (!dev)
+        return NULL;
+    if (board)
+        device_plug_publish(board);
+    device_plug_publish(dev);
+    return dev;
+}
+
+/* ---- life ---- */
+
+Machine *machine_new(const char *name, VmAccel accel, Service *service, GError **error)
+{
+    g_autofree Machine *m = g_new0(Machine, 1);
+
+    m->vm = vm_new(accel, &vm_observer, m, error);
+    if (!m->vm)
+        return NULL;
+    m->name = g_strdup(name);
+    m->accel = accel;
+    m->service = service;
+    m->state = RUN_STATE_PRELAUNCH;
+    m->power_on_pending = TRUE;
+    m->on_reboot = REBOOT_ACTION_RESET;
+    m->on_shutdown = SHUTDOWN_ACTION_PAUSE;
+    m->on_panic = PANIC_ACTION_SHUTDOWN;
+    m->loop = g_main_loop_new(NULL, FALSE);
+    m->devices = device_set_new(m->vm, &device_observer, m);
+    return g_steal_pointer(&m);
+}
+
+void machine_free(Machine *m)
+{
+    if (!m)
+        return;
+    if (m->state == RUN_STATE_RUNNING)
+        halt(m);
+    device_set_free(m->devices);
+    vm_free(m->vm);
+    g_main_loop_unref(m->loop);
+    g_free(m->name);
+    g_free(m);
+}
