@@ -580,7 +580,7 @@ static JsonDoc *parse_text(const char *text, gsize len, gboolean copy, const Jso
     }
     ps.cap = (guint32)MIN(len / 4, 1024) + 4;
     ps.doc = g_malloc(sizeof *ps.doc + room + ps.cap * sizeof(JsonToken));
-    bytes = copy && len ? memcpy(ps.doc + 1, text, len) : text;
+    bytes = copy && len ? memcpy(ps.doc + 1, text, len) : text ? text : "";
     *ps.doc = (JsonDoc){ bytes, (JsonToken *)((char *)(ps.doc + 1) + room), room };
     ps.start = ps.p = (const guchar *)bytes;
     ps.end = ps.start + len;
@@ -742,14 +742,13 @@ char *json_dup_string(JsonVal v)
 gboolean json_string_equal(JsonVal v, const char *s)
 {
     const JsonToken *t = token(v);
-    Cursor c;
+    Cursor c = cursor_init(v.doc->text, t);
 
     if (first(v) != '"')
         return FALSE;
     if (!(t->info & STRING_ESCAPED))
         return strncmp(v.doc->text + t->start + 1, s, t->end - t->start - 2) == 0 &&
                !s[t->end - t->start - 2];
-    c = cursor_init(v.doc->text, t);
     for (; *s; s++) {
         if (cursor_next(&c) != (guchar)*s)
             return FALSE;
