@@ -304,9 +304,8 @@ static gboolean names_equal(const char *text, const JsonToken *a, const JsonToke
 static inline guint64 mul_mod(guint64 a, guint64 b)
 {
     unsigned __int128 product = (unsigned __int128)a * b;
-    guint64 sum = (guint64)(product & PRIME) + (guint64)(product >> 61);
 
-    return sum >= PRIME ? sum - PRIME : sum;
+    return ((guint64)(product & PRIME) + (guint64)(product >> 61)) % PRIME;
 }
 
 static guint64 hash_point(void)
