@@ -55,6 +55,8 @@ typedef struct {
     /* The whole machine: called by vm_run(), vm_pause() on the main thread. */
     void (*run)(Vm *vm);
     void (*pause)(Vm *vm);
+    /* vm->hold was just set: hurries the vCPUs to their safe point. [any], also from a region hook. NULL: nothing to hurry. */
+    void (*hold)(Vm *vm);
 
     /* vCPUs. */
     Vcpu *(*vcpu_new)(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model, GError **error);
@@ -84,6 +86,7 @@ extern const AccelOps accel_kvm_ops;
 extern const AccelOps accel_test_ops;
 
 /* Each file's private part of the Vm; allocated by its _init, released by its _exit. */
+typedef struct VmPosts VmPosts;
 typedef struct VmClock VmClock;
 typedef struct VmMemory VmMemory;
 typedef struct VmBus VmBus;
@@ -99,6 +102,9 @@ struct Vm {
     GMainContext     *context; /* the main thread's */
     gint              running; /* atomic: vm_run() .. vm_pause() */
     gint              hold;    /* atomic: no vCPU passes its safe point */
+    int               kvm_fd, vm_fd; /* -1: none; vm_fd from ready() on */
+    guint             max_vcpus;     /* open() may lower or raise the default of 1024 */
+    VmPosts          *posts;         /* vm.c: what waits for the main thread */
     VmClock          *clock;
     VmMemory         *memory;
     VmBus            *bus;
@@ -112,7 +118,10 @@ struct Vcpu {
     Vm     *vm;
     guint   index;
     guint32 apic_id;
+    gint    thread_id; /* atomic; 0: no thread yet */
+    GArray *refused;   /* of guint32: MSRs of the model or a loaded state that KVM did not take. NULL: none */
 };
+
 
 void vm_clock_init(Vm *vm);
 void vm_clock_exit(Vm *vm);

@@ -33,6 +33,8 @@ guint    vcpu_index(const Vcpu *vcpu);
 guint32  vcpu_apic_id(const Vcpu *vcpu);
 pid_t    vcpu_thread_id(const Vcpu *vcpu);   /* test accelerator: distinct numbers of threads that sleep */
 gboolean vcpu_is_current(const Vcpu *vcpu);  /* [any] */
+/* MSRs that KVM refused, of the model or of a loaded state; owned by the vCPU. */
+const guint32 *vcpu_refused_msrs(const Vcpu *vcpu, guint *n);
 
 /* Architectural reset state (INIT at power-on). Machine paused. BSP runs, others wait for SIPI. */
 gboolean vcpu_reset(Vcpu *vcpu, gboolean bsp, GError **error);

@@ -59,8 +59,10 @@ void     vm_pause(Vm *vm);
 void     vm_hold(Vm *vm);
 gboolean vm_running(const Vm *vm);                                   /* [any] */
 
-/* [any] Runs FN(user) on the main thread, in order. */
+/* [any] Runs FN(user) on the main thread, in order. What has not run at vm_free() is dropped. */
 void     vm_post(Vm *vm, void (*fn)(gpointer user), gpointer user);
+/* Main thread. Drops every FN(user) that has not run yet: before USER is freed. */
+void     vm_post_cancel(Vm *vm, void (*fn)(gpointer user), gpointer user);
 
 /* ---- clocks (kvm/clock.c) ---- */
 
