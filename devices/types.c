@@ -4,6 +4,17 @@
 
 /* clang-format off */
 
+extern const DeviceType iothread_type;
+extern const DeviceType memory_backend_file_type;
+extern const DeviceType memory_backend_memfd_type;
+extern const DeviceType memory_backend_ram_type;
+extern const DeviceType pc_dimm_type;
+
 const DeviceType *const device_types[] = {
+    &iothread_type,
+    &memory_backend_file_type,
+    &memory_backend_memfd_type,
+    &memory_backend_ram_type,
+    &pc_dimm_type,
     NULL,
 };

@@ -26,4 +26,3 @@ void abi_leaf_free(AbiLeaf *leaf);
 
 /* Fills ROOT; LEAVES (optional) gets a GPtrArray of AbiLeaf in (device, item) order. */
 void abi_fingerprint(DeviceSet *set, guint8 root[ABI_HASH_LEN], GPtrArray **leaves);
-void abi_invalidate(Device *dev);

@@ -191,6 +191,7 @@ void     device_part_free(Device *part);
 /* Links: a device that uses another holds it, so that removal of the used one is refused by name. */
 Device  *device_link(Device *user, DeviceNs ns, const char *id, const char *type_prefix, const char *prop, GError **error);
 void     device_unlink(Device *user, Device *used);
+Device  *device_used_by(const Device *used); /* one that holds it, or NULL */
 
 /* Claims an address range or an interrupt for the time of a device's life, so that conflicts are found in realize.
  * Released by the core when the device goes. */
@@ -219,4 +220,6 @@ void device_guest_error(Device *dev, const char *format, ...) G_GNUC_PRINTF(2, 3
 
 /* ---- the guest ABI (devices/core/abi.c) ---- */
 /* One leaf: item NAME of the device with these bytes; MASK (optional, same length) are the writable bits. */
+/* Drops the device's cached leaves: something that the guest can see changed. */
+void abi_invalidate(Device *dev);
 void abi_leaf(AbiSink *sink, const char *name, const void *bytes, gsize len, const void *mask);

@@ -34,4 +34,3 @@ struct DeviceSet {
 void device_destroy(Device *dev); /* from any state: undoes what was done */
 void device_release_claims(Device *dev);
 void device_release_links(Device *user);
-Device *device_used_by(const Device *used); /* a user, or NULL */

@@ -6,6 +6,8 @@
 
 guint8  *memory_backend_hva(Device *backend);
 guint64  memory_backend_size(Device *backend);
+/* Waits for the preallocation, where one was asked for. */
+gboolean memory_backend_ready(Device *backend, GError **error);
 
 /* ---- DIMMs (devices/mem/dimm.c) ---- */
 guint64  dimm_size(Device *dimm);
@@ -14,9 +16,12 @@ Device  *dimm_backend(Device *dimm);
 /* Guest-physical address, or G_MAXUINT64 before the layout. */
 guint64  dimm_address(Device *dimm);
 
-/* ---- layout of base RAM (devices/mem/layout.c), at the first cont ---- */
-/* Places all plugged DIMMs in slot order: [0, lowmem) and from 4 GiB (docs/design/machine.md "memory"); maps them. Once. */
+/* ---- layout of base RAM, at the first cont ---- */
+/* Places all plugged DIMMs in slot order, [0, lowmem) and from 4 GiB (docs/design/machine.md "memory"), and maps them. May be
+ * repeated until the machine has started. */
 gboolean mem_layout_base_ram(DeviceSet *set, GError **error);
+/* The machine starts: records lowmem as the board's property. */
+void     mem_layout_commit(DeviceSet *set);
 
 /* The map as firmware and kernels learn it: e820 entries in address order. */
 typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 } E820Type;

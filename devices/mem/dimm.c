@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * dimm.c - memory modules, and the layout of base RAM.
+ *
+ * Modules plugged before the first `cont` are base RAM: one after the other in slot order, from 0 up to the board's lowmem
+ * and then on from 4 GiB; the module that crosses lowmem is mapped in two pieces. The layout is made
+ * at that `cont`, when all modules are known. A `cont` that fails for another reason may be tried again with other modules, so
+ * the layout can be made again until the machine has started.
+ */
+#include "memory-backend.h"
+
+#include "../platform/board.h"
+
+#define GIB (G_GUINT64_CONSTANT(1) << 30)
+#define FOUR_GIB (4 * GIB)
+#define LOWMEM_SMALL (11 * GIB / 4) /* all RAM below 4 GiB where it fits there: Q35's 2.75 GiB */
+#define LOWMEM_LARGE (2 * GIB)
+
+typedef struct {
+    guint64 gpa, size;
+} Piece;
+
+typedef struct {
+    Device  dev;
+    Device *backend;
+    Piece   piece[2];
+    guint   n_pieces; /* mapped */
+} Dimm;
+
+static const PcDimmConfig *config_of(const Device *dev)
+{
+    return DEVICE_CONFIG(dev, PcDimmConfig);
+}
+
+guint64 dimm_size(Device *dimm)
+{
+    return memory_backend_size(((Dimm *)dimm)->backend);
+}
+
+guint dimm_slot(Device *dimm)
+{
+    return config_of(dimm)->slot;
+}
+
+Device *dimm_backend(Device *dimm)
+{
+    return ((Dimm *)dimm)->backend;
+}
+
+guint64 dimm_address(Device *dimm)
+{
+    const Dimm *d = (Dimm *)dimm;
+
+    return d->n_pieces ? d->piece[0].gpa : G_MAXUINT64;
+}
+
+/* ---- the modules of a set ---- */
+
+static gboolean is_dimm(Device *dev)
+{
+    return device_plug(dev) == PLUG_MEMORY;
+}
+
+static gboolean collect(Device *dev, gpointer list)
+{
+    if (is_dimm(dev))
+        g_ptr_array_add(list, dev);
+    return TRUE;
+}
+
+static gint by_slot(gconstpointer a, gconstpointer b)
+{
+    return (gint)dimm_slot(*(Device *const *)a) - (gint)dimm_slot(*(Device *const *)b);
+}
+
+/* In slot order. */
+static GPtrArray *dimms(DeviceSet *set)
+{
+    GPtrArray *list = g_ptr_array_new();
+
+    device_set_foreach(set, collect, list);
+    g_ptr_array_sort(list, by_slot);
+    return list;
+}
+
+guint64 mem_total(DeviceSet *set)
+{
+    g_autoptr(GPtrArray) list = dimms(set);
+    guint64 total = 0;
+
+    for (guint i = 0; i < list->len; i++)
+        total += dimm_size(g_ptr_array_index(list, i));
+    return total;
+}
+
+static guint64 lowmem_for(DeviceSet *set, guint64 total)
+{
+    PropBag *board = device_set_board(set)->bag;
+
+    if (prop_bag_is_set(board, "lowmem"))
+        return board_config(set)->lowmem;
+    return total <= LOWMEM_SMALL ? LOWMEM_SMALL : LOWMEM_LARGE;
+}
+
+guint64 mem_below_4g(DeviceSet *set)
+{
+    guint64 total = mem_total(set);
+
+    return MIN(total, lowmem_for(set, total));
+}
+
+guint64 mem_above_4g(DeviceSet *set)
+{
+    return mem_total(set) - mem_below_4g(set);
+}
+
+/* ---- plugging a module ---- */
+
+static Device *holder_of(DeviceSet *set, guint slot)
+{
+    g_autoptr(GPtrArray) list = dimms(set);
+
+    for (guint i = 0; i < list->len; i++) {
+        if (dimm_slot(g_ptr_array_index(list, i)) == slot)
+            return g_ptr_array_index(list, i);
+    }
+    return NULL;
+}
+
+static gboolean resolve(Device *dev, GError **error)
+{
+    guint slots = board_config(dev->set)->memory_slots, slot = 0;
+
+    if (!prop_bag_is_set(dev->bag, "slot")) {
+        while (slot < slots && holder_of(dev->set, slot))
+            slot++;
+        if (slot == slots)
+            return error_set(error, "Device '%s': all %u memory slots of the board are taken", dev->id, slots);
+        prop_bag_set_u(dev->bag, "slot", slot, ORIGIN_DEFAULT);
+    }
+    slot = config_of(dev)->slot;
+    if (slot >= slots)
+        return error_set(error, "Property 'slot' of device '%s': %u, and the board has slots 0 to %u", dev->id, slot,
+                         slots - 1);
+    const Device *holder = holder_of(dev->set, slot);
+    if (holder)
+        return error_set(error, "Property 'slot' of device '%s': slot %u has device '%s' in it", dev->id, slot,
+                         holder->id);
+    return TRUE;
+}
+
+static gboolean check_limits(Dimm *d, GError **error)
+{
+    DeviceSet *set = d->dev.set;
+    guint64 total = mem_total(set) + dimm_size(&d->dev);
+    guint64 low = lowmem_for(set, total);
+    guint64 top = total > low ? FOUR_GIB + (total - low) : total;
+    guint bits = board_config(set)->phys_bits;
+
+    if (top > G_GUINT64_CONSTANT(1) << bits)
+        return error_set(error,
+                         "Device '%s': with its %" G_GUINT64_FORMAT " bytes memory would end at 0x%" G_GINT64_MODIFIER
+                         "x, beyond the guest's physical addresses of %u bits",
+                         d->dev.id, dimm_size(&d->dev), top, bits);
+    return TRUE;
+}
+
+static gboolean realize(Device *dev, GError **error)
+{
+    Dimm *d = (Dimm *)dev;
+    const char *memdev = config_of(dev)->memdev;
+    Device *backend = device_set_find(dev->set, NS_OBJECT, memdev);
+    const Device *user = backend ? device_used_by(backend) : NULL;
+
+    if (user)
+        return error_set(error, "Property 'memdev' of device '%s': memory object '%s' is in use by device '%s'",
+                         dev->id, memdev, user->id);
+    d->backend = device_link(dev, NS_OBJECT, memdev, "memory-backend", "memdev", error);
+    return d->backend && check_limits(d, error);
+}
+
+static void unmap(Dimm *d)
+{
+    for (guint i = 0; i < d->n_pieces; i++)
+        vm_memory_remove(device_set_vm(d->dev.set), d->piece[i].gpa);
+    d->n_pieces = 0;
+}
+
+static void unrealize(Device *dev)
+{
+    unmap((Dimm *)dev);
+}
+
+static void abi(Device *dev, AbiSink *sink)
+{
+    const Dimm *d = (const Dimm *)dev;
+    guint8 map[sizeof d->piece];
+
+    for (guint i = 0; i < d->n_pieces; i++) {
+        le64_put(map + 16 * i, d->piece[i].gpa);
+        le64_put(map + 16 * i + 8, d->piece[i].size);
+    }
+    abi_leaf(sink, "memory-map", map, 16 * d->n_pieces, NULL);
+}
+
+/* ---- layout ---- */
+
+/* Maps [off, off + size) of D's memory at GPA as its next piece. */
+static gboolean map_piece(Dimm *d, guint64 gpa, guint64 off, guint64 size, GError **error)
+{
+    if (size == 0)
+        return TRUE;
+    if (!vm_memory_add(device_set_vm(d->dev.set), gpa, memory_backend_hva(d->backend) + off, size, 0, error)) {
+        g_prefix_error(error, "Device '%s': ", d->dev.id);
+        return FALSE;
+    }
+    d->piece[d->n_pieces++] = (Piece){ gpa, size };
+    return TRUE;
+}
+
+static gboolean record_address(Device *dev, GError **error)
+{
+    guint64 addr = dimm_address(dev);
+
+    if (prop_bag_is_set(dev->bag, "addr") && prop_bag_origin(dev->bag, "addr") != ORIGIN_DEFAULT) {
+        if (config_of(dev)->addr != addr)
+            return error_set(error,
+                             "Property 'addr' of device '%s': 0x%" G_GINT64_MODIFIER
+                             "x, and as base RAM in slot %u it is at 0x%" G_GINT64_MODIFIER "x",
+                             dev->id, config_of(dev)->addr, dimm_slot(dev), addr);
+        return TRUE;
+    }
+    prop_bag_set_u(dev->bag, "addr", addr, ORIGIN_DEFAULT);
+    return TRUE;
+}
+
+/* Places D at FLAT, its offset in the line of all modules. */
+static gboolean place(Dimm *d, guint64 flat, guint64 lowmem, GError **error)
+{
+    guint64 size = dimm_size(&d->dev);
+    guint64 below = flat < lowmem ? MIN(size, lowmem - flat) : 0;
+    guint64 above_at = FOUR_GIB + MAX(flat, lowmem) - lowmem;
+
+    return memory_backend_ready(d->backend, error) && map_piece(d, flat, 0, below, error) &&
+           map_piece(d, above_at, below, size - below, error) && record_address(&d->dev, error);
+}
+
+gboolean mem_layout_base_ram(DeviceSet *set, GError **error)
+{
+    g_autoptr(GPtrArray) list = dimms(set);
+    guint64 total = mem_total(set), flat = 0;
+    guint64 lowmem = lowmem_for(set, total);
+
+    for (guint i = 0; i < list->len; i++)
+        unmap(g_ptr_array_index(list, i));
+    for (guint i = 0; i < list->len; i++) {
+        Dimm *d = g_ptr_array_index(list, i);
+        if (!place(d, flat, lowmem, error))
+            return FALSE;
+        flat += dimm_size(&d->dev);
+        abi_invalidate(&d->dev);
+    }
+    return TRUE;
+}
+
+void mem_layout_commit(DeviceSet *set)
+{
+    Device *board = device_set_board(set);
+
+    if (!prop_bag_is_set(board->bag, "lowmem"))
+        prop_bag_set_u(board->bag, "lowmem", lowmem_for(set, mem_total(set)), ORIGIN_DEFAULT);
+    abi_invalidate(board);
+}
+
+static const DeviceOps ops = {
+    .resolve = resolve,
+    .realize = realize,
+    .unrealize = unrealize,
+    .abi = abi,
+};
+
+const DeviceType pc_dimm_type = { "pc-dimm", sizeof(Dimm), &ops, state_none };

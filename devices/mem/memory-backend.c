@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * memory-backend.c - host memory: memory-backend-ram, -memfd and -file.
+ *
+ * Memory is sparse: nothing is reserved, so a machine may have more than its host. With prealloc every page is wanted before the guest
+ * runs; that takes seconds for large machines, so a thread of its own does it and the first `cont` waits for it. What the host
+ * can not have at all is refused at once: asking the kernel for it would have it kill somebody.
+ */
+#include "memory-backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+
+#include "../../schema/generated/devices.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+typedef struct {
+    Device   dev;
+    guint8  *hva;
+    GThread *prealloc; /* running or to be joined */
+} MemoryBackend;
+
+static const MemoryBackendConfig *config_of(Device *dev)
+{
+    return DEVICE_CONFIG(dev, MemoryBackendConfig);
+}
+
+guint8 *memory_backend_hva(Device *backend)
+{
+    return ((MemoryBackend *)backend)->hva;
+}
+
+guint64 memory_backend_size(Device *backend)
+{
+    return config_of(backend)->size;
+}
+
+static gpointer populate(gpointer user)
+{
+    MemoryBackend *mb = user;
+    guint64 size = config_of(&mb->dev)->size;
+
+    if (madvise(mb->hva, size, MADV_POPULATE_WRITE) == 0)
+        return NULL;
+    return GINT_TO_POINTER(errno);
+}
+
+gboolean memory_backend_ready(Device *backend, GError **error)
+{
+    MemoryBackend *mb = (MemoryBackend *)backend;
+
+    if (!mb->prealloc)
+        return TRUE;
+    int err = GPOINTER_TO_INT(g_thread_join(g_steal_pointer(&mb->prealloc)));
+    if (err)
+        return error_set_errno(error, err, "Memory object '%s': can not preallocate %" G_GUINT64_FORMAT " bytes",
+                               backend->id, config_of(backend)->size);
+    return TRUE;
+}
+
+static gboolean check_host_has(Device *dev, GError **error)
+{
+    const MemoryBackendConfig *config = config_of(dev);
+    struct sysinfo info;
+
+    if (!config->prealloc || sysinfo(&info) < 0)
+        return TRUE;
+    guint64 host = (guint64)info.totalram * info.mem_unit;
+    if (config->size <= host)
+        return TRUE;
+    return error_set(error,
+                     "Property 'size' of memory object '%s': prealloc wants %" G_GUINT64_FORMAT
+                     " bytes and the host has %" G_GUINT64_FORMAT,
+                     dev->id, config->size, host);
+}
+
+/* Maps SIZE bytes of FD (-1: anonymous). */
+static gboolean map(MemoryBackend *mb, int fd, gboolean share, GError **error)
+{
+    guint64 size = config_of(&mb->dev)->size;
+    int flags = (share ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+    if (p == MAP_FAILED)
+        return error_set_errno(error, errno, "Memory object '%s': can not map %" G_GUINT64_FORMAT " bytes",
+                               mb->dev.id, size);
+    mb->hva = p;
+    madvise(p, size, MADV_DONTDUMP); /* a core file of ours is not the place for the guest's memory */
+    if (config_of(&mb->dev)->prealloc)
+        mb->prealloc = g_thread_new("prealloc", populate, mb);
+    return TRUE;
+}
+
+static gboolean check_size(Device *dev, GError **error)
+{
+    guint64 size = config_of(dev)->size;
+
+    if (size % 4096)
+        return error_set(error,
+                         "Property 'size' of memory object '%s': %" G_GUINT64_FORMAT " is not a multiple of 4096",
+                         dev->id, size);
+    return check_host_has(dev, error);
+}
+
+static gboolean ram_realize(Device *dev, GError **error)
+{
+    return map((MemoryBackend *)dev, -1, DEVICE_CONFIG(dev, MemoryBackendRamConfig)->share, error);
+}
+
+static gboolean memfd_realize(Device *dev, GError **error)
+{
+    g_auto(AutoFd) fd = memfd_create(dev->id, MFD_CLOEXEC);
+
+    if (fd < 0 || ftruncate(fd, (off_t)config_of(dev)->size) < 0)
+        return error_set_errno(error, errno, "Memory object '%s': memfd of %" G_GUINT64_FORMAT " bytes", dev->id,
+                               config_of(dev)->size);
+    return map((MemoryBackend *)dev, fd, DEVICE_CONFIG(dev, MemoryBackendMemfdConfig)->share, error);
+}
+
+static gboolean file_realize(Device *dev, GError **error)
+{
+    const MemoryBackendFileConfig *config = DEVICE_CONFIG(dev, MemoryBackendFileConfig);
+    g_auto(AutoFd) fd = open(config->mem_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_set_errno(error, errno, "Memory object '%s': can not open '%s'", dev->id, config->mem_path);
+    if (!S_ISREG(st.st_mode))
+        return error_set(error, "Memory object '%s': '%s' is not a regular file", dev->id, config->mem_path);
+    if ((guint64)st.st_size < config->base.size && ftruncate(fd, (off_t)config->base.size) < 0)
+        return error_set_errno(error, errno, "Memory object '%s': can not extend '%s' from %" G_GUINT64_FORMAT
+                               " to %" G_GUINT64_FORMAT " bytes", dev->id, config->mem_path, (guint64)st.st_size,
+                               config->base.size);
+    return map((MemoryBackend *)dev, fd, config->share, error);
+}
+
+static void unrealize(Device *dev)
+{
+    MemoryBackend *mb = (MemoryBackend *)dev;
+
+    memory_backend_ready(dev, NULL);
+    if (mb->hva)
+        munmap(mb->hva, config_of(dev)->size);
+    mb->hva = NULL;
+}
+
+static const DeviceOps ram_ops = { .resolve = check_size, .realize = ram_realize, .unrealize = unrealize };
+static const DeviceOps memfd_ops = { .resolve = check_size, .realize = memfd_realize, .unrealize = unrealize };
+static const DeviceOps file_ops = { .resolve = check_size, .realize = file_realize, .unrealize = unrealize };
+
+const DeviceType memory_backend_ram_type = { "memory-backend-ram", sizeof(MemoryBackend), &ram_ops, state_none };
+const DeviceType memory_backend_memfd_type = { "memory-backend-memfd", sizeof(MemoryBackend), &memfd_ops, state_none };
+const DeviceType memory_backend_file_type = { "memory-backend-file", sizeof(MemoryBackend), &file_ops, state_none };
