@@ -40,6 +40,8 @@ typedef struct {
 
     /* Pin GSI's wired level changed. [any] */
     void (*pin_level)(Vm *vm, guint gsi, gboolean level);
+    /* One input of a pin changed; called before pin_level(), pin locked. May be NULL. [any] */
+    void (*line_level)(Vm *vm, const IrqLine *line, gboolean level);
     /* One MSI message. [any] */
     void (*msi_send)(Vm *vm, guint64 address, guint32 data);
     /* Binds FD to GSI (irqfd), or unbinds. FALSE: not available, irq.c serves the fd itself. */
@@ -127,8 +129,9 @@ void vm_clock_init(Vm *vm);
 void vm_clock_exit(Vm *vm);
 void vm_clock_start(Vm *vm); /* vm_run(): virtual time passes */
 void vm_clock_stop(Vm *vm);
-/* Test accelerator: moves virtual time to TARGET, running each timer due on the way at its own instant. */
-void vm_clock_step_to(Vm *vm, gint64 target_ns);
+/* Test accelerator: moves virtual time to TARGET, running each timer due on the way at its own instant. FALSE: gave up after
+ * MAX_CALLBACKS (a timer that re-arms itself without end); time stands where it got to. */
+gboolean vm_clock_step_to(Vm *vm, gint64 target_ns, guint max_callbacks);
 gint64 vm_clock_next_deadline(Vm *vm); /* -1: none */
 
 void vm_memory_init(Vm *vm);
@@ -137,6 +140,12 @@ void vm_bus_init(Vm *vm);
 void vm_bus_exit(Vm *vm);
 void vm_irq_init(Vm *vm);
 void vm_irq_exit(Vm *vm);
+/* Sends what the eventfds that irq.c serves itself were signalled for: without waiting for the main loop. */
+void vm_irq_serve_fds(Vm *vm);
+/* For qtest: all lines, oldest first; main thread. */
+IrqLine *const *irq_lines(Vm *vm, guint *n);
+const char *irq_line_owner(const IrqLine *line);
+gboolean irq_pin_level(Vm *vm, guint gsi);
 
 /* A thread that dispatches accesses registers itself once (a vCPU thread; the main thread is by itself): its record holds the table in use. */
 void iobus_thread_enter(Vm *vm);

@@ -35,7 +35,8 @@ enum {
 typedef struct IoRegion IoRegion;
 
 /* Adds [base, base+size-1] (SIZE 0 with BASE 0 means the whole space). LOCK is held around the hooks; NULL: the
- * hooks are thread safe themselves, and the caller says why. Fails only on overlap: the error names both owners.
+ * hooks are thread safe themselves, and the caller says why. Fails on overlap (the error names both owners) and
+ * beyond the end of the space.
  * NAME is for messages, logs and qtest; copied. */
 IoRegion *iobus_add(Vm *vm, IoSpace space, guint64 base, guint64 size, const IoOps *ops, gpointer opaque, GMutex *lock,
                     guint32 flags, const char *name, GError **error);

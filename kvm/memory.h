@@ -33,6 +33,9 @@ typedef struct MemMap MemMap;
 MemMap          *vm_memory_ref_map(Vm *vm);
 void             vm_memory_unref_map(Vm *vm, MemMap *map);
 const MemRegion *mem_map_regions(const MemMap *map, guint *n);
+/* [any] Within one map: the region that contains GPA, or NULL; direct pointer if [gpa, gpa+len) lies in one region, else NULL. */
+const MemRegion *mem_map_find(const MemMap *map, guint64 gpa);
+void            *mem_map_ptr(const MemMap *map, guint64 gpa, gsize len);
 
 /* [any] Copies bytes; a range may span adjacent regions. FALSE, with nothing written, if any byte is not RAM. */
 gboolean vm_memory_read(Vm *vm, guint64 gpa, void *buf, gsize len);

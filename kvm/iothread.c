@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * iothread.c - a thread around epoll for device data paths.
+ *
+ * Lifetimes are the hard part. epoll_wait() hands out a batch of IoWatch pointers; a watch that is taken away meanwhile
+ * must neither run again nor be freed before the batch is over. So:
+ *
+ *   - Before each callback the thread looks at watch->dead under the lock and notes the watch as `current`.
+ *   - iothread_unwatch() removes the fd from epoll, marks the watch dead, waits while it is `current` (unless the caller
+ *     is this thread: then nothing of it runs but the caller), and leaves it in `graveyard`.
+ *   - The graveyard is emptied between batches, when no pointer to its watches is left.
+ *
+ * `wake` is an eventfd in the same epoll set; its data pointer is NULL. It stands for "look at calls and stop".
+ */
+#include "iothread.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../common/error.h"
+#include "../common/util.h"
+
+#define BATCH 32
+
+typedef struct {
+    void (*fn)(gpointer);
+    gpointer user;
+    gboolean done;
+} Call;
+
+struct IoThread {
+    GThread   *thread;
+    pid_t      tid; /* 0 until it runs; lock */
+    int        epoll_fd, wake_fd;
+    GMutex     lock;
+    GCond      changed;   /* tid, current and Call.done */
+    GQueue     calls;     /* of Call, owned by the waiting caller; lock */
+    IoWatch   *current;   /* whose callback runs; lock */
+    GPtrArray *graveyard; /* of IoWatch; lock */
+    guint      n_watches; /* lock */
+    gboolean   stop;      /* lock */
+};
+
+struct IoWatch {
+    IoThread *thread;
+    int       fd;
+    gboolean  is_eventfd;
+    gboolean  dead; /* thread->lock */
+    void (*cb)(gpointer);
+    gpointer user;
+};
+
+/* ---- the thread ---- */
+
+static void eventfd_drain(int fd)
+{
+    guint64 count;
+
+    /* EAGAIN: somebody else took it; the callback finds nothing to do. */
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+}
+
+static void watch_run(IoThread *t, IoWatch *w)
+{
+    g_mutex_lock(&t->lock);
+    if (w->dead) {
+        g_mutex_unlock(&t->lock);
+        return;
+    }
+    t->current = w;
+    g_mutex_unlock(&t->lock);
+
+    if (w->is_eventfd)
+        eventfd_drain(w->fd);
+    w->cb(w->user);
+
+    g_mutex_lock(&t->lock);
+    t->current = NULL;
+    if (w->dead)
+        g_cond_broadcast(&t->changed);
+    g_mutex_unlock(&t->lock);
+}
+
+/* Runs what iothread_call() left; TRUE when the thread is to end. */
+static gboolean calls_run(IoThread *t)
+{
+    gboolean stop;
+    Call *call;
+
+    g_mutex_lock(&t->lock);
+    while ((call = g_queue_pop_head(&t->calls))) {
+        g_mutex_unlock(&t->lock);
+        call->fn(call->user);
+        g_mutex_lock(&t->lock);
+        call->done = TRUE;
+        g_cond_broadcast(&t->changed);
+    }
+    stop = t->stop;
+    g_mutex_unlock(&t->lock);
+    return stop;
+}
+
+static void graveyard_empty(IoThread *t)
+{
+    g_mutex_lock(&t->lock);
+    g_ptr_array_set_size(t->graveyard, 0);
+    g_mutex_unlock(&t->lock);
+}
+
+static gpointer iothread_main(gpointer user)
+{
+    IoThread *t = user;
+    struct epoll_event events[BATCH];
+    gboolean stop = FALSE;
+
+    g_mutex_lock(&t->lock);
+    t->tid = gettid();
+    g_cond_broadcast(&t->changed);
+    g_mutex_unlock(&t->lock);
+    while (!stop) {
+        int n = epoll_wait(t->epoll_fd, events, BATCH, -1);
+
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.ptr) {
+                watch_run(t, events[i].data.ptr);
+            } else {
+                eventfd_drain(t->wake_fd);
+                stop = calls_run(t);
+            }
+        }
+        graveyard_empty(t);
+    }
+    return NULL;
+}
+
+/* ---- life cycle ---- */
+
+static void wake(IoThread *t)
+{
+    guint64 one = 1;
+
+    while (write(t->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+static void iothread_release(IoThread *t)
+{
+    auto_fd_close(t->epoll_fd);
+    auto_fd_close(t->wake_fd);
+    g_ptr_array_unref(t->graveyard);
+    g_cond_clear(&t->changed);
+    g_mutex_clear(&t->lock);
+    g_free(t);
+}
+
+static gboolean iothread_open(IoThread *t, const char *name, GError **error)
+{
+    struct epoll_event ev = { .events = EPOLLIN };
+
+    t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (t->epoll_fd < 0 || t->wake_fd < 0 || epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->wake_fd, &ev) < 0)
+        return error_set_errno(error, errno, "I/O thread '%s': no epoll instance", name);
+    return TRUE;
+}
+
+IoThread *iothread_new(const char *name, GError **error)
+{
+    IoThread *t = g_new0(IoThread, 1);
+
+    g_mutex_init(&t->lock);
+    g_cond_init(&t->changed);
+    g_queue_init(&t->calls);
+    t->graveyard = g_ptr_array_new_with_free_func(g_free);
+    t->epoll_fd = t->wake_fd = -1;
+    if (!iothread_open(t, name, error) || !(t->thread = g_thread_try_new(name, iothread_main, t, error))) {
+        iothread_release(t);
+        return NULL;
+    }
+    g_mutex_lock(&t->lock);
+    while (t->tid == 0)
+        g_cond_wait(&t->changed, &t->lock);
+    g_mutex_unlock(&t->lock);
+    return t;
+}
+
+void iothread_free(IoThread *t)
+{
+    if (!t)
+        return;
+    g_assert(g_thread_self() != t->thread);
+    g_mutex_lock(&t->lock);
+    g_assert(t->n_watches == 0);
+    t->stop = TRUE;
+    g_mutex_unlock(&t->lock);
+    wake(t);
+    g_thread_join(t->thread);
+    iothread_release(t);
+}
+
+pid_t iothread_id(const IoThread *t)
+{
+    return t->tid; /* does not change after iothread_new() */
+}
+
+/* ---- watches and calls ---- */
+
+IoWatch *iothread_watch(IoThread *t, int fd, gboolean is_eventfd, void (*cb)(gpointer), gpointer user,
+                        GError **error)
+{
+    IoWatch *w = g_new0(IoWatch, 1);
+    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = w };
+
+    w->thread = t;
+    w->fd = fd;
+    w->is_eventfd = is_eventfd;
+    w->cb = cb;
+    w->user = user;
+    /* Under the lock: CB may run, and take the watch away, before we are back. */
+    g_mutex_lock(&t->lock);
+    t->n_watches++;
+    if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+        error_set_errno(error, errno, "File descriptor %d can not be watched", fd);
+        t->n_watches--;
+        g_clear_pointer(&w, g_free);
+    }
+    g_mutex_unlock(&t->lock);
+    return w;
+}
+
+void iothread_unwatch(IoWatch *w)
+{
+    IoThread *t = w->thread;
+
+    g_mutex_lock(&t->lock);
+    g_assert(!w->dead);
+    w->dead = TRUE;
+    t->n_watches--;
+    epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+    while (t->current == w && g_thread_self() != t->thread)
+        g_cond_wait(&t->changed, &t->lock);
+    g_ptr_array_add(t->graveyard, w);
+    g_mutex_unlock(&t->lock);
+}
+
+void iothread_call(IoThread *t, void (*fn)(gpointer), gpointer user)
+{
+    Call call = { .fn = fn, .user = user };
+
+    g_assert(g_thread_self() != t->thread);
+    g_mutex_lock(&t->lock);
+    g_queue_push_tail(&t->calls, &call);
+    g_mutex_unlock(&t->lock);
+    wake(t);
+    g_mutex_lock(&t->lock);
+    while (!call.done)
+        g_cond_wait(&t->changed, &t->lock);
+    g_mutex_unlock(&t->lock);
+}
