@@ -4,17 +4,29 @@
 
 /* clang-format off */
 
+extern const DeviceType host_x86_64_cpu_type;
 extern const DeviceType iothread_type;
 extern const DeviceType memory_backend_file_type;
 extern const DeviceType memory_backend_memfd_type;
 extern const DeviceType memory_backend_ram_type;
 extern const DeviceType pc_dimm_type;
+extern const DeviceType qemu64_x86_64_cpu_type;
+extern const DeviceType x86_64_v1_x86_64_cpu_type;
+extern const DeviceType x86_64_v2_x86_64_cpu_type;
+extern const DeviceType x86_64_v3_x86_64_cpu_type;
+extern const DeviceType x86_64_v4_x86_64_cpu_type;
 
 const DeviceType *const device_types[] = {
+    &host_x86_64_cpu_type,
     &iothread_type,
     &memory_backend_file_type,
     &memory_backend_memfd_type,
     &memory_backend_ram_type,
     &pc_dimm_type,
+    &qemu64_x86_64_cpu_type,
+    &x86_64_v1_x86_64_cpu_type,
+    &x86_64_v2_x86_64_cpu_type,
+    &x86_64_v3_x86_64_cpu_type,
+    &x86_64_v4_x86_64_cpu_type,
     NULL,
 };
