@@ -23,6 +23,8 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "../../common/error.h"
 #include "../../common/lock.h"
 #include "../../common/prop.h"
@@ -146,8 +148,13 @@ typedef struct {
     void (*guest_reset)(gpointer user);                      /* 0xcf9, 0x64, ...: likewise */
     void (*debug_exit)(gpointer user, int status);           /* isa-debug-exit: the daemon ends with STATUS */
     void (*rtc_change)(gpointer user, gint64 offset_s, const char *qom_path); /* RTC_CHANGE */
-    void (*chardev_ready)(gpointer user, Device *chardev);   /* opened or closed by its peer; main thread */
+    /* Opens "/dev/fdset/N" from the descriptors that clients passed; main thread. */
+    int (*open_fdset)(gpointer user, gint64 set, int flags, GError **error);
 } DeviceObserver;
+
+/* Opens PATH for DEV's property PROP: "/dev/fdset/N" is a descriptor passed by a client, anything else a file (MODE if it is made). The result is
+ * close-on-exec. -1 with an error that names the device, the property and the path. */
+int device_open_path(Device *dev, const char *prop, const char *path, int flags, mode_t mode, GError **error);
 
 /* ---- the set of all devices of one machine (devices/core/set.c) ---- */
 
