@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * test-memory.c - the memory map: ranges over adjacent regions, nothing written on failure, refusals that
+ * name both sides, slot numbers, and removal while other threads read.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../../common/error.h"
+#include "bare-vm.h"
+
+#define PAGE 4096
+
+/* Logs each slot; refuses those from number vm->max_vcpus up, as a KVM that is out of slots. */
+static gboolean log_slot(Vm *vm, const MemRegion *region, gboolean remove, GError **error)
+{
+    if (!remove && region->slot >= vm->max_vcpus)
+        return error_set(error, "out of slots");
+    if (vm->user)
+        g_string_append_printf(vm->user, "%c%u ", remove ? '-' : '+', region->slot);
+    return TRUE;
+}
+
+static const AccelOps ops = { .memory_slot = log_slot, .pin_level = bare_no_pin, .msi_send = bare_no_msi };
+
+static Vm *vm_with_slots(guint slots)
+{
+    Vm *vm = bare_vm_new(VM_ACCEL_TEST, &ops);
+
+    vm->max_vcpus = slots;
+    return vm;
+}
+
+static guint8 *pages(guint n)
+{
+    guint8 *p = mmap(NULL, (gsize)n * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    g_assert_true(p != MAP_FAILED);
+    return p;
+}
+
+static void add(Vm *vm, guint64 gpa, guint8 *hva, guint64 size)
+{
+    g_autoptr(GError) error = NULL;
+
+    vm_memory_add(vm, gpa, hva, size, 0, &error);
+    g_assert_no_error(error);
+}
+
+static void expect_refused(Vm *vm, guint64 gpa, gpointer hva, guint64 size, const char *message)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(vm_memory_add(vm, gpa, hva, size, 0, &error));
+    g_assert_nonnull(error);
+    g_assert_cmpstr(error->message, ==, message);
+}
+
+static void test_copy(void)
+{
+    Vm *vm = vm_with_slots(8);
+    guint8 *ram = pages(3), buf[64], before[3 * PAGE];
+
+    /* In guest order: page 2 of the host's, then page 0; a hole; page 1. */
+    add(vm, 0x11000, ram, PAGE);
+    add(vm, 0x10000, ram + 2 * PAGE, PAGE);
+    add(vm, 0x13000, ram + PAGE, PAGE);
+
+    g_assert_true(vm_memory_write(vm, 0x10ffc, "abcdefgh", 8));
+    g_assert_cmpmem(ram + 3 * PAGE - 4, 4, "abcd", 4);
+    g_assert_cmpmem(ram, 4, "efgh", 4);
+    g_assert_true(vm_memory_read(vm, 0x10ffa, buf, 12));
+    g_assert_cmpmem(buf, 12, "\0\0abcdefgh\0\0", 12);
+    g_assert_true(vm_memory_fill(vm, 0x10ffe, 0xee, 4));
+    g_assert_true(vm_memory_read(vm, 0x10ffc, buf, 8));
+    g_assert_cmpmem(buf, 8, "ab\xee\xee\xee\xeegh", 8);
+
+    /* One byte short of RAM: nothing is written at all. */
+    memcpy(before, ram, sizeof before);
+    g_assert_false(vm_memory_write(vm, 0x11ffc, "12345678", 8));
+    g_assert_false(vm_memory_write(vm, 0xfffc, "12345678", 8));
+    g_assert_false(vm_memory_fill(vm, 0x10000, 1, 4 * PAGE));
+    g_assert_false(vm_memory_read(vm, 0x13ff0, buf, 17));
+    g_assert_false(vm_memory_read(vm, G_MAXUINT64, buf, 1));
+    g_assert_false(vm_memory_read(vm, G_MAXUINT64 - 3, buf, 8));
+    g_assert_false(vm_memory_fill(vm, 0x10000, 1, G_MAXSIZE));
+    g_assert_cmpmem(ram, sizeof before, before, sizeof before);
+    g_assert_true(vm_memory_read(vm, 0x12345678, buf, 0));
+
+    g_assert_true(vm_memory_ptr(vm, 0x10000, PAGE) == ram + 2 * PAGE);
+    g_assert_true(vm_memory_ptr(vm, 0x13fff, 1) == ram + 2 * PAGE - 1);
+    g_assert_null(vm_memory_ptr(vm, 0x10fff, 2)); /* adjacent for the guest only */
+    g_assert_null(vm_memory_ptr(vm, 0x12000, 1));
+
+    bare_vm_free(vm);
+    munmap(ram, 3 * PAGE);
+}
+
+static void test_map(void)
+{
+    Vm *vm = vm_with_slots(8);
+    guint8 *ram = pages(2);
+    const MemRegion *r;
+    MemMap *map;
+    guint n;
+
+    add(vm, 0x8000, ram, PAGE);
+    map = vm_memory_ref_map(vm);
+    add(vm, 0x1000, ram + PAGE, PAGE);
+    /* A reference keeps the old view. */
+    r = mem_map_regions(map, &n);
+    g_assert_cmpuint(n, ==, 1);
+    g_assert_cmphex(r[0].gpa, ==, 0x8000);
+    g_assert_null(mem_map_find(map, 0x1000));
+    vm_memory_unref_map(vm, map);
+
+    map = vm_memory_ref_map(vm);
+    r = mem_map_regions(map, &n);
+    g_assert_cmpuint(n, ==, 2);
+    g_assert_cmphex(r[0].gpa, ==, 0x1000);
+    g_assert_true(mem_map_find(map, 0x8fff) == &r[1]);
+    g_assert_null(mem_map_find(map, 0x9000));
+    g_assert_true(mem_map_ptr(map, 0x8010, 16) == ram + 16);
+    g_assert_null(mem_map_ptr(map, 0x8ff8, 9));
+    vm_memory_unref_map(vm, map);
+    bare_vm_free(vm);
+    munmap(ram, 2 * PAGE);
+}
+
+static void test_refusals(void)
+{
+    Vm *vm = vm_with_slots(2);
+    guint8 *ram = pages(4);
+
+    add(vm, 0x10000, ram, 2 * PAGE);
+    expect_refused(vm, 0x11000, ram + 2 * PAGE, PAGE, "Memory at 0x11000-0x11fff overlaps memory at 0x10000-0x11fff");
+    expect_refused(vm, 0xf000, ram + 2 * PAGE, 2 * PAGE, "Memory at 0xf000-0x10fff overlaps memory at 0x10000-0x11fff");
+    expect_refused(vm, 0, ram, 0x20000, "Memory at 0x0-0x1ffff overlaps memory at 0x10000-0x11fff");
+    expect_refused(vm, 0x20800, ram, PAGE,
+                   "Memory at 0x20800, size 0x1000: address, size and host memory must be multiples of 4096, the size not 0");
+    expect_refused(vm, 0x20000, ram, 0,
+                   "Memory at 0x20000, size 0x0: address, size and host memory must be multiples of 4096, the size not 0");
+    expect_refused(vm, 0x20000, ram + 1, PAGE,
+                   "Memory at 0x20000, size 0x1000: address, size and host memory must be multiples of 4096, the size not 0");
+    expect_refused(vm, 0xfffffffffffff000, ram, 2 * PAGE,
+                   "Memory at 0xfffffffffffff000, size 0x2000: reaches beyond the 64-bit address space");
+    /* The last page is fine; then KVM is out of slots, and the map stays as it is. */
+    add(vm, 0xfffffffffffff000, ram + 2 * PAGE, PAGE);
+    g_assert_true(vm_memory_write(vm, G_MAXUINT64, "x", 1));
+    expect_refused(vm, 0x20000, ram + 3 * PAGE, PAGE, "out of slots");
+    g_assert_null(vm_memory_ptr(vm, 0x20000, 1));
+    bare_vm_free(vm);
+    munmap(ram, 4 * PAGE);
+}
+
+static void test_slots(void)
+{
+    Vm *vm = vm_with_slots(8);
+    g_autoptr(GString) log = g_string_new(NULL);
+    guint8 *ram = pages(4);
+
+    vm->user = log;
+    for (guint i = 0; i < 3; i++)
+        add(vm, i * 0x10000, ram + i * PAGE, PAGE);
+    vm_memory_remove(vm, 0x10000);
+    g_assert_null(vm_memory_ptr(vm, 0x10000, 1));
+    add(vm, 0x50000, ram + PAGE, PAGE); /* lowest free */
+    add(vm, 0x60000, ram + 3 * PAGE, PAGE);
+    g_assert_cmpstr(log->str, ==, "+0 +1 +2 -1 +1 +3 ");
+    bare_vm_free(vm);
+    munmap(ram, 4 * PAGE);
+}
+
+/* ---- threads ---- */
+
+typedef struct {
+    Vm  *vm;
+    gint stop;
+    guint reads, misses;
+} Reader;
+
+static gpointer read_all_the_time(gpointer user)
+{
+    Reader *r = user;
+
+    while (!g_atomic_int_get(&r->stop)) {
+        MemMap *map;
+        guint8 buf[16];
+        const guint8 *p;
+
+        if (vm_memory_read(r->vm, 0x10ff8, buf, sizeof buf))
+            r->reads++;
+        else
+            r->misses++;
+        map = vm_memory_ref_map(r->vm);
+        p = mem_map_ptr(map, 0x10000, PAGE);
+        if (p)
+            g_assert_cmphex(p[PAGE - 1], ==, 0x5a);
+        vm_memory_unref_map(r->vm, map);
+    }
+    return NULL;
+}
+
+/* The memory is unmapped at once after removal: a reader that were still in would fault. */
+static void test_remove_waits(void)
+{
+    Vm *vm = vm_with_slots(8);
+    guint8 *fixed = pages(1);
+    Reader readers[3];
+    GThread *threads[3];
+
+    add(vm, 0x11000, fixed, PAGE);
+    for (guint i = 0; i < 3; i++) {
+        readers[i] = (Reader){ .vm = vm };
+        threads[i] = g_thread_new("reader", read_all_the_time, &readers[i]);
+    }
+    for (guint round = 0; round < 300; round++) {
+        guint8 *ram = pages(1), *other = pages(1);
+
+        memset(ram, 0x5a, PAGE);
+        add(vm, 0x10000, ram, PAGE);
+        add(vm, 0x80000, other, PAGE); /* a second map that contains the first region */
+        vm_memory_remove(vm, 0x10000);
+        munmap(ram, PAGE);
+        vm_memory_remove(vm, 0x80000);
+        munmap(other, PAGE);
+    }
+    for (guint i = 0; i < 3; i++) {
+        g_atomic_int_set(&readers[i].stop, TRUE);
+        g_thread_join(threads[i]);
+        g_test_message("reader %u: %u reads, %u misses", i, readers[i].reads, readers[i].misses);
+    }
+    bare_vm_free(vm);
+    munmap(fixed, PAGE);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/memory/copy", test_copy);
+    g_test_add_func("/memory/map", test_map);
+    g_test_add_func("/memory/refusals", test_refusals);
+    g_test_add_func("/memory/slots", test_slots);
+    g_test_add_func("/memory/remove-waits", test_remove_waits);
+    return g_test_run();
+}
