@@ -10,5 +10,12 @@
 gboolean config_load_file(Machine *m, const char *path, GError **error);
 
 /* A chardev's configuration in chardev-add's shape, both ways (cmd-char.c). */
-PropBag          *chardev_bag_from_args(QmpRequest *req, const ChardevAddArgs *args, GError **error);
-ChardevAddArgs   *chardev_args_from_bag(const PropBag *bag);
+PropBag             *chardev_bag_from_args(QmpRequest *req, const ChardevAddArguments *args, GError **error);
+ChardevAddArguments *chardev_args_from_bag(const PropBag *bag);
+
+/* The device, object or chardev ID, or an error of class DeviceNotFound that says what was looked for. */
+Device *handler_find(Machine *m, DeviceNs ns, const char *id, GError **error);
+/* A property's value as JSON text; "null" if it has none. Caller frees. */
+char   *handler_prop_json(const PropBag *bag, guint row);
+/* A list for a reply, of elements freed by FREE. */
+#define REPLY_LIST(free) g_ptr_array_new_with_free_func((GDestroyNotify)(free))

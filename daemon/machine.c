@@ -138,7 +138,7 @@ static void fail(Machine *m, const char *what, const GError *error)
 {
     g_warning("%s: %s", what, error->message);
     stop_dead(m, RUN_STATE_INTERNAL_ERROR);
-    qmp_event_internal_error(m->server, FALSE, 0, what, FALSE, 0, FALSE, 0, NULL, error->message);
+    qmp_event_internal_error(m->server, 0, what, 0, 0, NULL, error->message);
 }
 
 void machine_reset(Machine *m, gboolean guest, ShutdownCause reason)
@@ -237,8 +237,8 @@ static void on_fault(gpointer user, Vcpu *vcpu, const VcpuFault *fault)
     if (m->quitting || (BIT_OF(m->state) & DEAD_STATES))
         return;
     stop_dead(m, RUN_STATE_INTERNAL_ERROR);
-    qmp_event_internal_error(m->server, TRUE, fault->cpu_index, fault->reason, TRUE, fault->code, TRUE, fault->rip,
-                             insn->str, fault->registers);
+    qmp_event_internal_error(m->server, fault->cpu_index, fault->reason, fault->code, fault->rip,
+                             insn->len ? insn->str : NULL, fault->registers);
 }
 
 static void on_qtest_gone(gpointer user)
@@ -321,11 +321,17 @@ static void device_rtc_change(gpointer user, gint64 offset_s, const char *qom_pa
     vm_post(m->vm, do_rtc_change, post_new(m, offset_s, qom_path));
 }
 
+static int device_open_fdset(gpointer user, gint64 set, int flags, GError **error)
+{
+    return qmp_server_fdset_open(((Machine *)user)->server, set, flags, error);
+}
+
 static const DeviceObserver device_observer = {
     .guest_shutdown = device_guest_shutdown,
     .guest_reset = device_guest_reset,
     .debug_exit = device_debug_exit,
     .rtc_change = device_rtc_change,
+    .open_fdset = device_open_fdset,
 };
 
 /* ---- plugging ---- */

@@ -17,6 +17,10 @@
 #include "../common/error.h"
 #include "../common/json.h"
 
+/* The dialect's version in greeting and query-version: clients switch on QEMU's. */
+#define QMP_DIALECT_MAJOR 7
+#define QMP_DIALECT_MINOR 2
+
 typedef struct QmpServer QmpServer;
 typedef struct QmpSession QmpSession;
 

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* cmd-session.c - what the program is: query-version, query-name and the like; quit. */
+#include "config.h"
+#include "handlers.h"
+
+gboolean cmd_query_version(Machine *m, QmpRequest *req, VersionInfo **ret, GError **error)
+{
+    VersionInfo *info = g_new0(VersionInfo, 1);
+
+    info->qemu = g_new0(VersionTriple, 1); /* the dialect that we speak */
+    info->qemu->major = QMP_DIALECT_MAJOR;
+    info->qemu->minor = QMP_DIALECT_MINOR;
+    info->package = g_strdup("backplane-" PACKAGE_VERSION);
+    *ret = info;
+    return TRUE;
+}
+
+gboolean cmd_query_name(Machine *m, QmpRequest *req, NameInfo **ret, GError **error)
+{
+    *ret = g_new0(NameInfo, 1);
+    (*ret)->name = g_strdup(m->name);
+    return TRUE;
+}
+
+gboolean cmd_query_target(Machine *m, QmpRequest *req, TargetInfo **ret, GError **error)
+{
+    *ret = g_new0(TargetInfo, 1);
+    (*ret)->arch = SYS_EMU_TARGET_X86_64;
+    return TRUE;
+}
+
+gboolean cmd_query_kvm(Machine *m, QmpRequest *req, KvmInfo **ret, GError **error)
+{
+    *ret = g_new0(KvmInfo, 1);
+    (*ret)->enabled = m->accel == VM_ACCEL_KVM;
+    (*ret)->present = m->accel == VM_ACCEL_KVM || access("/dev/kvm", R_OK | W_OK) == 0;
+    return TRUE;
+}
+
+gboolean cmd_query_command_line_options(Machine *m, QmpRequest *req, const QueryCommandLineOptionsArgs *args,
+                                        GPtrArray **ret, GError **error)
+{
+    if (args->option) {
+        g_autofree char *given = error_quote(args->option, -1);
+        return error_set(error, "invalid option name: %s", given);
+    }
+    /* What can be said on the command line is not configurable: everything is plugged over QMP. */
+    *ret = REPLY_LIST(command_line_option_info_free);
+    return TRUE;
+}
+
+gboolean cmd_quit(Machine *m, QmpRequest *req, GError **error)
+{
+    machine_quit(m, FALSE, SHUTDOWN_CAUSE_HOST_QMP_QUIT, 0);
+    return TRUE;
+}
