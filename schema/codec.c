@@ -30,10 +30,8 @@ static void path_write(const Path *path, GString *out)
     path_write(path->up, out);
     if (!path->name)
         g_string_append_printf(out, "[%u]", path->index);
-    else if (out->len)
-        g_string_append_printf(out, ".%s", path->name);
     else
-        g_string_append(out, path->name);
+        g_string_append_printf(out, path->up ? ".%s" : "%s", path->name);
 }
 
 static char *path_text(const Path *path)
@@ -41,7 +39,7 @@ static char *path_text(const Path *path)
     GString *out = g_string_new(NULL);
 
     path_write(path, out);
-    if (!out->len)
+    if (!path)
         g_string_append(out, "arguments");
     return g_string_free(out, FALSE);
 }
