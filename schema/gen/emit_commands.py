@@ -44,6 +44,13 @@ def commands_header(schema):
     return '\n'.join(parts)
 
 
+def handler_stub(schema, c):
+    """A handler for tests that proves that it was called."""
+    if c.constant:
+        return ''
+    return '%s\n{\n    return error_set(error, "handler reached");\n}\n\n' % _prototype(schema, c)[:-1]
+
+
 def _ret_name(c):
     return 'ret_%s' % snake(c.name)
 
