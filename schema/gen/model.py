@@ -639,8 +639,6 @@ class Schema:
             p.flags = [f for f in inherited if f != 'abstract']
         if p.kind != 'device' and 'abstract' not in p.flags:  # host side: no guest to ask
             p.flags = list(p.flags) + [f for f in ('hotplug', 'hot-unplug') if f not in p.flags]
-        if 'hot-unplug' in p.flags and 'singleton' in p.flags:
-            self._fail(p.where, 'a singleton can not be unplugged')
         seen = {}
         for row in self.rows(p):
             if row.name in seen or row.c in seen.values():
