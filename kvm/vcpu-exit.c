@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vcpu-exit.c - what KVM_RUN comes back with: accesses go to the I/O bus, everything that ends a vCPU's run becomes
+ * a call of the observer on the main thread.
+ *
+ * The path of an access is the hot one of the whole daemon, so vcpu_exit() looks for it first and
+ * nothing on it takes a lock or allocates.
+ *
+ * A vCPU that can not go on calls vm_hold() and posts. The report lies in the KvmVcpu: the thread writes it
+ * before the post and will not write another before vm_run(), which the main thread calls after it read the report. A
+ * triple fault and a fault of two vCPUs at the same time are two posts; the second finds what the first's
+ * handler made of the machine.
+ */
+#include "kvm-accel.h"
+
+#include <errno.h>
+#include <sys/ioctl.h>
+
+#define INSN_MAX 15 /* an x86 instruction's length at most */
+
+
+/* ---- accesses ---- */
+
+static void exit_io(KvmVcpu *v)
+{
+    Vm             *vm = v->base.vm;
+    struct kvm_run *run = v->core->run;
+    guint8         *p = (guint8 *)run + run->io.data_offset;
+    unsigned        size = run->io.size;
+    guint64         value;
+
+    v->io_pending = TRUE;
+    for (guint i = 0; i < run->io.count; i++, p += size) {
+        if (run->io.direction == KVM_EXIT_IO_OUT) {
+            iobus_write(vm, IO_PIO, run->io.port, size, le_get(p, size));
+        } else {
+            iobus_read(vm, IO_PIO, run->io.port, size, &value);
+            le_put(p, size, value);
+        }
+    }
+}
+
+/* Usually one piece of 1, 2, 4 or 8 bytes; an access that crosses a page comes in two of any length. */
+static void exit_mmio(KvmVcpu *v)
+{
+    Vm             *vm = v->base.vm;
+    struct kvm_run *run = v->core->run;
+    unsigned        len = MIN(run->mmio.len, sizeof run->mmio.data);
+    guint64         value;
+
+    v->io_pending = TRUE;
+    if (run->mmio.is_write) {
+        iobus_write(vm, IO_MMIO, run->mmio.phys_addr, len, le_get(run->mmio.data, len));
+    } else {
+        iobus_read(vm, IO_MMIO, run->mmio.phys_addr, len, &value);
+        le_put(run->mmio.data, len, value);
+    }
+}
+
+/* ---- reports ---- */
+
+static void deliver_triple_fault(gpointer user)
+{
+    KvmVcpu *v = user;
+    Vm      *vm = v->base.vm;
+
+    if (vm->observer && vm->observer->triple_fault)
+        vm->observer->triple_fault(vm->user, &v->base);
+}
+
+static void deliver_fault(gpointer user)
+{
+    KvmVcpu *v = user;
+    Vm      *vm = v->base.vm;
+
+    if (vm->observer && vm->observer->fault)
+        vm->observer->fault(vm->user, &v->base, &v->fault);
+}
+
+void vcpu_exit_cancel(KvmVcpu *v)
+{
+    vm_post_cancel(v->base.vm, deliver_triple_fault, v);
+    vm_post_cancel(v->base.vm, deliver_fault, v);
+}
+
+static void exit_shutdown(KvmVcpu *v)
+{
+    vm_hold(v->base.vm);
+    vm_post(v->base.vm, deliver_triple_fault, v);
+}
+
+/* The bytes at CS:RIP through the guest's page tables, as far as they are RAM. */
+static void fetch_insn(KvmVcpu *v, VcpuFault *f, guint64 linear)
+{
+    while (f->insn_len < INSN_MAX) {
+        struct kvm_translation t = { .linear_address = linear + f->insn_len };
+
+        if (KVM_IOCTL(v->core->fd, KVM_TRANSLATE, &t) < 0 || !t.valid ||
+            !vm_memory_read(v->base.vm, t.physical_address, &f->insn[f->insn_len], 1))
+            return;
+        f->insn_len++;
+    }
+}
+
+/* KVM gives the bytes since Linux 5.14, where ndata says that there are any. */
+static void emulation_insn(const struct kvm_run *run, VcpuFault *f)
+{
+    if (run->emulation_failure.ndata < 1 ||
+        !(run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES))
+        return;
+    f->insn_len = MIN(run->emulation_failure.insn_size, INSN_MAX);
+    memcpy(f->insn, run->emulation_failure.insn_bytes, f->insn_len);
+}
+
+static void report(KvmVcpu *v, const char *reason, guint64 code)
+{
+    VcpuFault       *f = &v->fault;
+    struct kvm_run  *run = v->core->run;
+    struct kvm_regs  regs = { 0 };
+    struct kvm_sregs sregs = { 0 };
+
+    g_free(f->registers);
+    *f = (VcpuFault) { .cpu_index = v->base.index, .reason = reason, .code = code };
+    f->registers = vcpu_core_dump(v->core);
+    if (KVM_IOCTL(v->core->fd, KVM_GET_REGS, &regs) == 0)
+        f->rip = regs.rip;
+    if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR && run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
+        emulation_insn(run, f);
+    if (f->insn_len == 0 && KVM_IOCTL(v->core->fd, KVM_GET_SREGS, &sregs) == 0)
+        fetch_insn(v, f, sregs.cs.base + regs.rip);
+    vm_hold(v->base.vm);
+    vm_post(v->base.vm, deliver_fault, v);
+}
+
+static void exit_internal_error(KvmVcpu *v)
+{
+    guint32 sub = v->core->run->internal.suberror;
+
+    report(v, sub == KVM_INTERNAL_ERROR_EMULATION ? "emulation-failure" : "internal-error", sub);
+}
+
+static void exit_rare(KvmVcpu *v)
+{
+    const struct kvm_run *run = v->core->run;
+
+    switch (run->exit_reason) {
+    case KVM_EXIT_INTR:
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+        return; /* nothing to do: run again */
+    case KVM_EXIT_SHUTDOWN:
+        exit_shutdown(v);
+        return;
+    case KVM_EXIT_INTERNAL_ERROR:
+        exit_internal_error(v);
+        return;
+    case KVM_EXIT_FAIL_ENTRY:
+        report(v, "fail-entry", run->fail_entry.hardware_entry_failure_reason);
+        return;
+    case KVM_EXIT_UNKNOWN:
+        report(v, "unknown-exit", run->hw.hardware_exit_reason);
+        return;
+    case KVM_EXIT_SYSTEM_EVENT: /* Hyper-V, Xen or SEV guests only, none of which we offer */
+        report(v, "system-event", run->system_event.type);
+        return;
+    default:
+        report(v, "unexpected-exit", run->exit_reason);
+    }
+}
+
+void vcpu_exit(KvmVcpu *v)
+{
+    guint32 reason = v->core->run->exit_reason;
+
+    v->io_pending = FALSE;
+    kvm_coalesced_drain(v->base.vm);
+    if (G_LIKELY(reason == KVM_EXIT_IO))
+        exit_io(v);
+    else if (G_LIKELY(reason == KVM_EXIT_MMIO))
+        exit_mmio(v);
+    else
+        exit_rare(v);
+}
+
+/* KVM_RUN itself failed: most often the guest touched memory that the host can not give (EFAULT, ENOMEM). */
+void vcpu_run_failed(KvmVcpu *v, int err)
+{
+    const char *reason = err == EFAULT || err == EHWPOISON ? "memory-fault" : err == ENOMEM ? "out-of-memory" : "run-failed";
+
+    v->core->run->exit_reason = KVM_EXIT_UNKNOWN; /* the page still holds the exit before this one */
+    report(v, reason, err);
+}
