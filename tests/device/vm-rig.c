@@ -159,6 +159,7 @@ guint32 rig_ram32(Rig *r, guint32 at)
 static gboolean on_timeout(gpointer user)
 {
     g_error("the guest did not come back within %d s", TIMEOUT_S);
+    return G_SOURCE_REMOVE;
 }
 
 void rig_wait(Rig *r)
