@@ -14,6 +14,7 @@
 #include "kvm-accel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 
 #define INSN_MAX 15 /* an x86 instruction's length at most */
@@ -89,17 +90,35 @@ static void exit_shutdown(KvmVcpu *v)
     vm_post(v->base.vm, deliver_triple_fault, v);
 }
 
+/* One byte of guest memory that may be what the guest failed on (a file cut short, no memory left): the kernel reads
+ * it for us and says EFAULT where we would die. */
+static gboolean read_carefully(Vm *vm, const int pipe_fds[2], guint64 gpa, guint8 *out)
+{
+    MemMap     *map = vm_memory_ref_map(vm);
+    const void *p = vm_memory_ptr(vm, gpa, 1);
+    gboolean    ok = p && write(pipe_fds[1], p, 1) == 1 && read(pipe_fds[0], out, 1) == 1;
+
+    vm_memory_unref_map(vm, map);
+    return ok;
+}
+
 /* The bytes at CS:RIP through the guest's page tables, as far as they are RAM. */
 static void fetch_insn(KvmVcpu *v, VcpuFault *f, guint64 linear)
 {
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return;
     while (f->insn_len < INSN_MAX) {
         struct kvm_translation t = { .linear_address = linear + f->insn_len };
 
         if (KVM_IOCTL(v->core->fd, KVM_TRANSLATE, &t) < 0 || !t.valid ||
-            !vm_memory_read(v->base.vm, t.physical_address, &f->insn[f->insn_len], 1))
-            return;
+            !read_carefully(v->base.vm, fds, t.physical_address, &f->insn[f->insn_len]))
+            break;
         f->insn_len++;
     }
+    close(fds[0]);
+    close(fds[1]);
 }
 
 /* KVM gives the bytes since Linux 5.14, where ndata says that there are any. */
