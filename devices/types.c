@@ -4,8 +4,17 @@
 
 /* clang-format off */
 
+extern const DeviceType chardev_file_type;
+extern const DeviceType chardev_null_type;
+extern const DeviceType chardev_pty_type;
+extern const DeviceType chardev_ringbuf_type;
+extern const DeviceType chardev_socket_type;
+extern const DeviceType chardev_stdio_type;
 extern const DeviceType host_x86_64_cpu_type;
 extern const DeviceType iothread_type;
+extern const DeviceType isa_debug_exit_type;
+extern const DeviceType isa_debugcon_type;
+extern const DeviceType isa_serial_type;
 extern const DeviceType memory_backend_file_type;
 extern const DeviceType memory_backend_memfd_type;
 extern const DeviceType memory_backend_ram_type;
@@ -17,8 +26,17 @@ extern const DeviceType x86_64_v3_x86_64_cpu_type;
 extern const DeviceType x86_64_v4_x86_64_cpu_type;
 
 const DeviceType *const device_types[] = {
+    &chardev_file_type,
+    &chardev_null_type,
+    &chardev_pty_type,
+    &chardev_ringbuf_type,
+    &chardev_socket_type,
+    &chardev_stdio_type,
     &host_x86_64_cpu_type,
     &iothread_type,
+    &isa_debug_exit_type,
+    &isa_debugcon_type,
+    &isa_serial_type,
     &memory_backend_file_type,
     &memory_backend_memfd_type,
     &memory_backend_ram_type,
