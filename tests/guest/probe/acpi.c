@@ -126,9 +126,9 @@ static u8 aml_byte(const u8 **p)
 /* Name (_S5, Package () { a, b, ... }): 08 [5c] "_S5_" 12 length count a b ... */
 static void find_s5(const u8 *t)
 {
-    const u8 *end = t + get32(t + 4) - 12;
+    const u8 *end = t + get32(t + 4) - 8; /* the shortest tail that holds one element */
 
-    for (const u8 *p = t + HEADER_SIZE; p < end; p++) {
+    for (const u8 *p = t + HEADER_SIZE; p <= end; p++) {
         const u8 *q = p + 4;
         if (*p != '_' || get32(p) != 0x5f35535f || (p[-1] != 0x08 && p[-1] != 0x5c) ||
             *q != 0x12)

@@ -50,7 +50,7 @@ done
 # link OUTPUT MULTIBOOT-MAGIC
 link() {
     # shellcheck disable=SC2086
-    $cc -m64 -nostdlib -static -no-pie -Wl,-T,"$src/probe.ld" -Wl,--build-id=none \
+    $cc -m64 -nostdlib -static -Wl,-T,"$src/probe.ld" -Wl,--build-id=none \
         -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--defsym=multiboot_magic="$2" \
         -o "$1" $objects
 }
@@ -59,6 +59,7 @@ link "$tmp/pvh.elf" 0
 $objcopy -O elf32-i386 --strip-all "$tmp/multiboot.elf" "$tmp/probe.elf"
 $objcopy -O binary "$tmp/multiboot.elf" "$tmp/probe.bin"
 $objcopy --strip-all "$tmp/pvh.elf" "$tmp/probe-pvh.elf"
-mv "$tmp/probe.bin" "$tmp/probe-pvh.elf" "$tmp/probe.elf" "$out/"
+mv "$tmp/probe.bin" "$tmp/probe-pvh.elf" "$out/"
 mv "$tmp/pvh.elf" "$out/probe.sym"
+mv "$tmp/probe.elf" "$out/" # last: make looks at this one
 rm -rf "$tmp"

@@ -295,7 +295,8 @@ void irq_section(void)
     test_pit();
     test_pic();
     test_serial();
-    test_rtc();
+    if (rtc_present())
+        test_rtc();
     if (options.sci && acpi.pm1a_evt)
         test_sci();
 }

@@ -9,11 +9,7 @@
 #ifdef __x86_64__
 #define LONG_MODE_ONLY(fn) fn
 #else
-static void not_in_32_bit(void)
-{
-    emit("skipped reason=mode32\n");
-}
-#define LONG_MODE_ONLY(fn) not_in_32_bit
+#define LONG_MODE_ONLY(fn) NULL
 #endif
 
 static void (*const section_fns[SECTION_COUNT])(void) = {
@@ -34,6 +30,10 @@ void run_sections(void)
     for (u32 i = 0; i < SECTION_COUNT; i++) {
         if (!(options.sections >> i & 1))
             continue;
+        if (!section_fns[i]) {
+            emit("skipped section=%s reason=mode32\n", section_names[i]);
+            continue;
+        }
         emit("begin section=%s\n", section_names[i]);
         section_fns[i]();
         emit("done section=%s\n", section_names[i]);

@@ -63,15 +63,15 @@ static void print_function(u16 bdf, const u32 *c, u32 dwords)
 {
     u8 hdr = (u8)(c[3] >> 16);
 
-    emit("pci bdf=%02x:%02x.%u vendor=%#06x device=%#06x class=%#08x rev=%#x hdr=%#x", bdf >> 8,
+    emit("pci bdf=%02x:%02x.%u vendor=%#04x device=%#04x class=%#06x rev=%#x hdr=%#x", bdf >> 8,
          bdf >> 3 & 31, bdf & 7, c[0] & 0xffff, c[0] >> 16, c[2] >> 8, c[2] & 0xff, hdr);
     if ((hdr & 0x7f) == 0)
-        emit(" subvendor=%#06x subsystem=%#06x", c[11] & 0xffff, c[11] >> 16);
+        emit(" subvendor=%#04x subsystem=%#04x", c[11] & 0xffff, c[11] >> 16);
     else if ((hdr & 0x7f) == 1)
         emit(" secondary=%u subordinate=%u", c[6] >> 8 & 0xff, c[6] >> 16 & 0xff);
     emit("\n");
     for (u32 i = 0; i < dwords; i += 8) {
-        emit("pcibytes bdf=%02x:%02x.%u off=%#04x data=", bdf >> 8, bdf >> 3 & 31, bdf & 7, i * 4);
+        emit("pcibytes bdf=%02x:%02x.%u off=%#02x data=", bdf >> 8, bdf >> 3 & 31, bdf & 7, i * 4);
         emit_hex(c + i, 32);
         emit("\n");
     }

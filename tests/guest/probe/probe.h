@@ -385,13 +385,14 @@ void cpuhp_section(void);
 
 void cpuid_section(void);
 void memmap_section(void);
-/* The range number i of fw_cfg's e820 table; false when there is no more. */
 void fwcfg_section(void);
+/* Up to max ranges of fw_cfg's e820 table; how many there were. */
 u32 fwcfg_e820(struct range *out, u32 max);
 void pci_section(void);
 u32 pci_read32(u16 bdf, u8 off);
 void serial_section(void);
 void rtc_section(void);
+bool rtc_present(void);
 u8 rtc_read(u8 index);
 void rtc_write(u8 index, u8 v);
 void wait_section(void);

@@ -133,6 +133,7 @@ static u32 test_thre_interrupt(void)
     return first;
 }
 
+/* Reading LSR forgets an overrun, so nothing is read between the second character and the look. */
 static bool test_overrun(void)
 {
     bool seen;
@@ -141,7 +142,6 @@ static bool test_overrun(void)
     set(DATA, 1);
     wait_lsr(0x40);
     set(DATA, 2);
-    wait_lsr(0x40);
     seen = wait_lsr(0x02);
     get(DATA);
     return seen;

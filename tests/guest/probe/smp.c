@@ -151,9 +151,10 @@ static void print_id(const char *name, u32 id)
         emit(" %s=%u", name, id);
 }
 
+/* Leaf 1 has room for eight bits of the id. */
 static bool ids_agree(const struct cpu *cpu)
 {
-    return cpu->id_leaf1 == (cpu->apic_id > 255 ? 255 : cpu->apic_id) &&
+    return cpu->id_leaf1 == (cpu->apic_id & 0xff) &&
            (cpu->id_leafb == ~0u || cpu->id_leafb == cpu->apic_id) &&
            cpu->id_lapic == cpu->apic_id;
 }
