@@ -25,6 +25,7 @@ u8 byte_sum(const void *data, size_t n)
     return (u8)sum;
 }
 
+/* The signature as a number first: at 1 MIPS the 8192 candidates are worth a cheap test. */
 static const u8 *scan_rsdp(u64 from, u64 to)
 {
     for (u64 at = from; at < to; at += 16) {
@@ -35,6 +36,7 @@ static const u8 *scan_rsdp(u64 from, u64 to)
     return NULL;
 }
 
+/* The loader's word counts more than what lies around in the BIOS area. */
 static void find_rsdp(void)
 {
     const u8 *p;
@@ -49,7 +51,10 @@ static void find_rsdp(void)
     acpi.rsdp_source = "scan";
 }
 
-/* A table, wholly reachable, or NULL. */
+/*
+ * A table, wholly reachable, or NULL. The length is the guest's firmware's or the monitor's word:
+ * without a limit a wrong one would have us sum up all of memory.
+ */
 static const u8 *table_at(u64 addr)
 {
     const u8 *t = phys_ptr(addr, HEADER_SIZE);
@@ -80,12 +85,17 @@ static void each_table(table_fn fn, void *arg)
     }
 }
 
+/* Generic address structure: twelve bytes, the address unaligned in most tables. */
 static void read_gas(struct gas *g, const u8 *p)
 {
     *g = (struct gas){.space = p[0], .bits = p[1], .offset = p[2], .access = p[3]};
     g->addr = get64(p + 4);
 }
 
+/*
+ * Offsets as in the ACPI specification's FADT table. Fields beyond the length that the table
+ * declares belong to later revisions and stay zero.
+ */
 static void read_fadt(const u8 *t)
 {
     u32 len = get32(t + 4);
@@ -109,6 +119,7 @@ static void read_fadt(const u8 *t)
         read_gas(&acpi.reset, t + 116);
         acpi.reset_value = t[128];
     }
+    /* X_DSDT counts before DSDT when it is set. */
     if (len >= 148 && get64(t + 140))
         acpi.dsdt = get64(t + 140);
     if (len >= 256)
@@ -140,6 +151,7 @@ static void find_s5(const u8 *t)
     }
 }
 
+/* SSDTs come here too: some monitors keep \_S5 there, out of the DSDT. */
 static void init_table(u64 addr, const u8 *t, void *arg)
 {
     (void)arg;
@@ -161,6 +173,7 @@ static void init_table(u64 addr, const u8 *t, void *arg)
     }
 }
 
+/* ISA lines go to the pin of their own number unless an override of the MADT says otherwise. */
 void acpi_init(void)
 {
     const u8 *dsdt;
@@ -200,8 +213,8 @@ static void print_gas(const char *name, const struct gas *g)
 
 static void print_fadt(void)
 {
-    emit("acpi fadt pm1a_evt=%#x pm1a_cnt=%#x pm_tmr=%#x gpe0=%#x gpe0_len=%u sci=%u", acpi.pm1a_evt,
-         acpi.pm1a_cnt, acpi.pm_tmr, acpi.gpe0, acpi.gpe0_len, acpi.sci);
+    emit("acpi fadt pm1a_evt=%#x pm1a_cnt=%#x pm_tmr=%#x gpe0=%#x gpe0_len=%u sci=%u",
+         acpi.pm1a_evt, acpi.pm1a_cnt, acpi.pm_tmr, acpi.gpe0, acpi.gpe0_len, acpi.sci);
     emit(" smi_cmd=%#x acpi_enable=%#x century=%#x boot_arch=%#x flags=%#x", acpi.smi_cmd,
          acpi.acpi_enable, acpi.century, acpi.boot_arch, acpi.flags);
     print_gas("reset", &acpi.reset);
@@ -218,6 +231,7 @@ static void print_mcfg(const u8 *t)
     }
 }
 
+/* The DSDT has no place in the list: it hangs from the FADT, and is printed behind it. */
 static void print_table(u64 addr, const u8 *t, void *arg)
 {
     u32 *hpet = arg;
@@ -259,7 +273,11 @@ static void print_rsdp(void)
     emit("\n");
 }
 
-/* FADT_HW_REDUCED machines are always in ACPI mode; others may need the switch. */
+/*
+ * Hardware-reduced machines are always in ACPI mode; others may need the switch: until SCI_EN is
+ * set the power block raises SMIs, which nobody here would answer. Without SMI_CMD it is set for
+ * good.
+ */
 void acpi_enable(void)
 {
     struct deadline d;

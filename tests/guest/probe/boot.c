@@ -19,6 +19,7 @@ _Static_assert(sizeof(struct range) == 24, "the same layout in both modes");
 #define MB_INFO_MMAP (1u << 6)
 #define MB_INFO_LOADER (1u << 9)
 
+/* hvm_start_info: version 0 ends before memmap. */
 struct pvh_info {
     u32 magic, version, flags, modules;
     u64 modlist, cmdline, rsdp, memmap;
@@ -35,12 +36,14 @@ struct mb_info {
     u32 mmap_length, mmap_addr, drives_length, drives_addr, config_table, loader_name;
 } __attribute__((packed));
 
+/* Entries are chained by their size, which does not count itself. */
 struct mb_range {
     u32 size; /* of what follows */
     u64 base, length;
     u32 type;
 } __attribute__((packed));
 
+/* Too long a map is cut, and said so at the end of the memory test. */
 static void add_range(u64 base, u64 size, u32 type, u32 source)
 {
     if (boot.ranges == MAX_RANGES) {
@@ -56,6 +59,7 @@ static void collect_pvh(const struct pvh_info *info)
     const struct pvh_range *range = phys_ptr(info->memmap, 0);
     const char *cmdline = phys_ptr(info->cmdline, sizeof boot.cmdline);
 
+    /* With a wrong magic nothing else can be believed; the banner shows it. */
     boot.magic = info->magic;
     if (info->magic != PVH_MAGIC)
         return;
@@ -100,6 +104,7 @@ static bool has_extended(u32 leaf, u32 edx_bit)
     return cpuid(0x80000000, 0).eax >= leaf && (cpuid(leaf, 0).edx & edx_bit);
 }
 
+/* Called by entry.S. The result is the mode to run in; without long mode it is not a choice. */
 u32 boot_collect(u32 multiboot, const void *info, u32 eax);
 u32 boot_collect(u32 multiboot, const void *info, u32 eax)
 {
@@ -116,8 +121,8 @@ u32 boot_collect(u32 multiboot, const void *info, u32 eax)
 }
 
 /*
- * One to one: the first 4 GiB, and with 1 GiB pages all 512 GiB of the lower half of the first
- * PML4 entry. pd[4..] stay empty for map.c's windows.
+ * One to one: the first 4 GiB by 2 MiB pages, or with 1 GiB pages all 512 GiB that one PML4 entry
+ * reaches, whether there is memory or not. In the first case the rest of page_pdpt is map.c's.
  */
 #define PD_BOOT 4
 

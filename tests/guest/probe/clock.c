@@ -25,11 +25,16 @@ u32 clock_read(void)
     return pm_port ? inl(pm_port) & pm_mask : (u32)rdtsc();
 }
 
+/* Modulo the counter's width: the difference is right across one wrap. */
 u32 clock_delta(u32 from, u32 to)
 {
     return (to - from) & (pm_port ? pm_mask : 0xffffffffu);
 }
 
+/*
+ * Bit 5 of port 0x61 is the channel's output. Mode 0 drives it low at once; where it stays high no
+ * PIT is there (an absent port reads as all ones).
+ */
 bool pit_oneshot(u16 count)
 {
     outb(0x61, (inb(0x61) & 0xfc) | 0x01); /* gate on, speaker off */
@@ -45,6 +50,7 @@ bool pit_oneshot(u16 count)
     return false;
 }
 
+/* A FADT may promise a timer that the monitor does not have; every wait would be endless. */
 static bool pm_timer_moves(void)
 {
     u32 first = clock_read();
@@ -62,6 +68,7 @@ static void calibrate_tsc(void)
 
     if (!pit_oneshot(PIT_HZ / 50))
         return;
+    /* 32 bits of ticks a second are enough up to 4 GHz, beyond that waits only get shorter. */
     ticks = rdtsc() - start;
     hz = ticks < 0xffffffffu / 50 ? (u32)ticks * 50 : 0xffffffffu;
     clock_name = "tsc-pit";

@@ -30,10 +30,12 @@ void console_init(void)
     outb(COM1 + LCR, 0x03);
     outb(COM1 + FCR, 0x01);
     outb(COM1 + MCR, 0x03);
+    /* Reading IIR, at FCR's address: both top bits tell a FIFO that works. */
     burst = (inb(COM1 + FCR) & 0xc0) == 0xc0 ? 16 : 1;
     dead = inb(COM1 + LSR) == 0xff;
 }
 
+/* On giving up the output is damaged, but the run goes on and ends. */
 static void wait_lsr(u8 bits)
 {
     for (u32 i = 0; i < PATIENCE && (inb(COM1 + LSR) & bits) != bits; i++) {
@@ -54,6 +56,7 @@ int console_poll(void)
     return inb(COM1);
 }
 
+/* THRE means an empty FIFO, so a whole burst fits without looking again. */
 static void flush(void)
 {
     for (u32 i = 0; i < used && !dead; i++) {
@@ -80,6 +83,7 @@ static void put_string(const char *s)
     }
 }
 
+/* Hex without a division, decimal with one per digit. */
 static void put_number(u64 v, u32 base, u32 width, char pad)
 {
     char text[24];
@@ -98,6 +102,7 @@ static void put_number(u64 v, u32 base, u32 width, char pad)
     }
 }
 
+/* The part of a conversion between % and its letter. */
 struct spec {
     bool alt, wide;
     char pad;

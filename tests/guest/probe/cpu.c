@@ -39,6 +39,7 @@ static struct cpuid print_leaf(u32 leaf, u32 sub)
     return r;
 }
 
+/* Leaf 0xd: sub-leaf i describes component i; which exist is said by sub-leaves 0 (user) and 1. */
 static void print_xsave(u32 leaf)
 {
     struct cpuid r0 = print_leaf(leaf, 0), r1 = print_leaf(leaf, 1);
@@ -61,6 +62,7 @@ static const struct leaf_rule *rule_of(u32 leaf)
     return &none;
 }
 
+/* The terminating sub-leaf itself is printed: its contents are part of what a guest sees. */
 static bool last_sub(const struct leaf_rule *rule, struct cpuid first, struct cpuid r, u32 sub)
 {
     switch (rule->rule) {
@@ -104,6 +106,7 @@ static void print_range(u32 base, u32 limit)
     }
 }
 
+/* CR3 and CR4 are our own doing, CR0 tells what a loader or an INIT left. */
 static void print_registers(void)
 {
     uintptr_t cr0, cr3, cr4;
@@ -116,6 +119,10 @@ static void print_registers(void)
 
 #ifdef __x86_64__
 
+/*
+ * Registers that describe the processor or its features, of both vendors and of the hypervisors;
+ * none has a side effect on reading. Most are absent on any given processor, and that is shown.
+ */
 static const u32 feature_msrs[] = {
     0x10, 0x1b, 0x3a, 0x48, 0x8b, 0xce, 0xfe, 0x10a, 0x122, 0x140, 0x174, 0x179, 0x1a0, 0x277,
     0x2ff, 0x345, 0x480, 0x6e0, 0xd90, 0xda0, 0xc0000080, 0xc0000081, 0xc0000082, 0xc0000084,
@@ -154,6 +161,7 @@ static void print_msrs(void)
 
 #endif
 
+/* The hypervisor's leaves are only defined when the hypervisor bit is set. */
 void cpuid_section(void)
 {
     print_range(0, 0x40);

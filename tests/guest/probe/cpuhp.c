@@ -24,6 +24,7 @@ enum { CMD_NEXT_EVENT = 0, CMD_ARCH_ID = 3 };
 
 #define MAX_POSSIBLE 1024
 
+/* Twice: the first write switches, the second selects. An absent block reads as all ones. */
 static bool switch_to_modern(void)
 {
     outl(HP_SELECTOR, 0);
@@ -38,6 +39,7 @@ static u8 flags_of(u32 sel)
     return inb(HP_FLAGS);
 }
 
+/* The command stays in force: data means the APIC id until another command is written. */
 static u32 arch_id_of(u32 sel)
 {
     outl(HP_SELECTOR, sel);
@@ -45,6 +47,7 @@ static u32 arch_id_of(u32 sel)
     return inl(HP_DATA);
 }
 
+/* A selector beyond the last one is not taken, and data does not return it. */
 static u32 count_possible(void)
 {
     u32 n = 1;
@@ -69,6 +72,7 @@ static u32 count_present(u32 possible)
     return present;
 }
 
+/* Started before the event is cleared: a test that sees it cleared may count on the processor. */
 static void inserted(u32 sel)
 {
     u32 arch_id = arch_id_of(sel);
@@ -81,6 +85,7 @@ static void inserted(u32 sel)
     emit("cpuhp-inserted sel=%u arch_id=%u started=%u\n", sel, arch_id, ok);
 }
 
+/* As an operating system does: stop using it, then acknowledge, then let it go. */
 static void removing(u32 sel)
 {
     u32 arch_id = arch_id_of(sel);

@@ -15,6 +15,7 @@
 #define SLP_EN 0x2000
 #define SLP_TYP_SHIFT 10
 
+/* Space 0 is memory, 1 is I/O ports; nothing else is used for these registers. */
 static void write_gas(const struct gas *g, u8 v)
 {
     volatile u8 *p;
@@ -26,6 +27,7 @@ static void write_gas(const struct gas *g, u8 v)
     }
 }
 
+/* A hardware-reduced machine has no PM1 block but a sleep control register of one byte. */
 static void end_poweroff(const char *arg)
 {
     u16 cnt = (u16)acpi.pm1a_cnt;
@@ -37,6 +39,7 @@ static void end_poweroff(const char *arg)
         outw(cnt, (u16)((inw(cnt) & ~0x3c00u) | acpi.s5_a << SLP_TYP_SHIFT | SLP_EN));
 }
 
+/* The way that ACPI names, then the keyboard controller's reset line. */
 static void end_reset(const char *arg)
 {
     (void)arg;
@@ -47,6 +50,7 @@ static void end_reset(const char *arg)
     outb(0x64, 0xfe);
 }
 
+/* Bit 1 chooses the kind of reset, the rising edge of bit 2 does it. */
 static void end_cf9(const char *arg)
 {
     (void)arg;
@@ -54,6 +58,7 @@ static void end_cf9(const char *arg)
     outb(0xcf9, 0x06);
 }
 
+/* No IDT: neither the #UD nor the faults that follow can be delivered. */
 static void end_triple(const char *arg)
 {
     static const struct {
@@ -97,6 +102,7 @@ static void end_hlt(const char *arg)
     }
 }
 
+/* No processor has anything to do, ever: what the monitor spends now is its own. */
 static void end_idle(const char *arg)
 {
 #ifdef __x86_64__
@@ -128,6 +134,7 @@ void end_run(const char *how)
             arg = *rest ? rest + 1 : rest;
         }
     }
+    /* A typing error in a test must not become a hang. */
     if (!way) {
         emit("error unknown_end=");
         emit_quoted(how, 64);

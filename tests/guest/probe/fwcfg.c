@@ -40,6 +40,7 @@ static void read_bytes(void *to, size_t n)
     }
 }
 
+/* The signature itself tells; no ACPI or PCI description is needed. */
 static bool present(void)
 {
     char signature[4];
@@ -58,6 +59,10 @@ static u32 read_id(void)
     return get32(id); /* the one little-endian item */
 }
 
+/*
+ * The write of the low half starts it. The device clears the control word when it is through, most
+ * often before the write has even returned.
+ */
 static bool dma_read(u16 key, void *to, u32 n)
 {
     dma.address = __builtin_bswap64((uintptr_t)to);
@@ -75,6 +80,7 @@ static bool dma_read(u16 key, void *to, u32 n)
     return false;
 }
 
+/* Four bytes of eight: what is behind the end must stay as it was. */
 static const char *test_dma(void)
 {
     static u8 buffer[8];
@@ -138,6 +144,7 @@ u32 fwcfg_e820(struct range *out, u32 max)
     }
     if (!str_equal(f.name, "etc/e820"))
         return 0;
+    /* Selecting rewinds the item, and leaves the directory. */
     outw(FW_SELECTOR, f.key);
     for (; n < max && (n + 1) * sizeof entry <= f.size; n++) {
         read_bytes(entry, sizeof entry);

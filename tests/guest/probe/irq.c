@@ -17,6 +17,7 @@
 
 enum { COM_DATA = 0, COM_IER = 1, COM_IIR = 2, COM_MCR = 4, COM_LSR = 5 };
 
+/* An index register and a window. */
 static void ioapic_write(u32 reg, u32 v)
 {
     mmio_write32((uintptr_t)acpi.ioapic, reg);
@@ -34,6 +35,10 @@ static u32 isa_pin(u32 irq)
     return acpi.isa_gsi[irq] - acpi.ioapic_gsi;
 }
 
+/*
+ * Bus default means edge and active high for ISA. The destination goes in first: with the lower
+ * half the pin is open.
+ */
 static void route(u32 irq, u8 vector)
 {
     u16 flags = acpi.isa_flags[irq];
@@ -52,7 +57,10 @@ static void unroute(u32 irq)
     ioapic_write(IOAPIC_PIN(isa_pin(irq)), PIN_MASKED);
 }
 
-/* Interrupts of this vector until n have come, within us. */
+/*
+ * Interrupts of this vector until n have come, within us. Busy waiting, not HLT: whether HLT wakes
+ * up is a test of its own, and a source that never fires must not stop the run.
+ */
 static u32 collect(u8 vector, u32 before, u32 n, u32 us)
 {
     struct deadline d;
@@ -90,6 +98,7 @@ static void timer_stop(void)
     lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
 }
 
+/* The bus clock in front of the divider; KVM and QEMU have 1 GHz. */
 static u32 timer_khz(void)
 {
     u32 start, ticks;
@@ -145,6 +154,7 @@ static void pit_stop(void)
     outb(0x43, 0x30); /* waits for a count that never comes */
 }
 
+/* 100 Hz, slow enough for a host that emulates every instruction of the handler. */
 static void test_pit(void)
 {
     u32 before = irq_count[VEC_PIT], received;
@@ -162,6 +172,7 @@ static void pic_eoi(void)
     outb(0x20, 0x20);
 }
 
+/* Vectors out of the exceptions' way even where all lines stay masked: spurious ones come still. */
 static void pic_init(void)
 {
     outb(0x20, 0x11);
@@ -176,6 +187,7 @@ static void pic_init(void)
     outb(0xa1, 0xff);
 }
 
+/* ExtINT through LINT0; the I/O APIC's pins are all masked, so it can only be this way. */
 static void test_pic(void)
 {
     u32 before = irq_count[VEC_PIC], received;
@@ -191,11 +203,13 @@ static void test_pic(void)
     report_local("pic-pit", received, 3);
 }
 
+/* Reading IIR takes back a transmitter interrupt. */
 static void serial_handler(void)
 {
     inb(COM1 + COM_IIR);
 }
 
+/* OUT2 gates the line on PCs. The transmitter is empty already: enabling is enough. */
 static void test_serial(void)
 {
     u32 before = irq_count[VEC_SERIAL], received;
@@ -213,11 +227,13 @@ static void test_serial(void)
     report("serial", acpi.isa_gsi[4], received, 1);
 }
 
+/* The line stays active, and no further edge comes, until register C is read. */
 static void rtc_handler(void)
 {
     rtc_read(0x0c);
 }
 
+/* Flags from before would hold the line up: C is read on both sides. */
 static u32 rtc_enable(u8 bits, u32 wanted, u32 us)
 {
     u32 before = irq_count[VEC_RTC], received;
@@ -258,6 +274,7 @@ static void sci_handler(void)
     outw((u16)acpi.pm1a_evt, 0x0001);
 }
 
+/* TMR_STS is set when the timer's top bit changes, every 2.35 s (24 bits). */
 static void test_sci(void)
 {
     u32 before = irq_count[VEC_SCI], received;
@@ -311,6 +328,7 @@ void irq_wait_serial(void)
         outb(COM1 + COM_MCR, 0x0b);
         outb(COM1 + COM_IER, 0x01);
     }
+    /* STI takes effect behind HLT, so an interrupt before it can not be lost. */
     __asm__ volatile("sti; hlt; cli" : : : "memory");
     timer_stop();
     outb(COM1 + COM_IER, 0);

@@ -16,6 +16,7 @@
 bool lapic_x2;
 static uintptr_t base = 0xfee00000;
 
+/* x2APIC has a register's MSR at its offset divided by sixteen. */
 u32 lapic_read(u32 reg)
 {
     return lapic_x2 ? (u32)rdmsr(0x800 + (reg >> 4)) : mmio_read32(base + reg);
@@ -29,6 +30,7 @@ void lapic_write(u32 reg, u32 v)
         mmio_write32(base + reg, v);
 }
 
+/* In x2APIC mode all 32 bits are the id. */
 u32 lapic_id(void)
 {
     u32 id = lapic_read(LAPIC_ID);
@@ -36,6 +38,7 @@ u32 lapic_id(void)
     return lapic_x2 ? id : id >> 24;
 }
 
+/* The steps disabled, xAPIC, x2APIC must be taken one by one; a jump is a #GP. */
 void lapic_init(bool x2)
 {
     u64 msr = rdmsr(MSR_APIC_BASE);
@@ -53,6 +56,7 @@ void lapic_init(bool x2)
     lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
 }
 
+/* x2APIC has one 64-bit register and no delivery status to wait for. */
 void lapic_ipi(u32 apic_id, u32 command)
 {
     if (lapic_x2) {

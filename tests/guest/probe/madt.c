@@ -30,6 +30,10 @@ struct cpu *cpu_find(u32 apic_id, bool add)
     return &cpus[cpu_count++];
 }
 
+/*
+ * A processor may be listed twice, as LAPIC and as x2APIC entry: the id decides, the later entry
+ * wins.
+ */
 static void add_cpu(u32 apic_id, u32 uid, u32 flags)
 {
     struct cpu *cpu = cpu_find(apic_id, true);
@@ -40,7 +44,10 @@ static void add_cpu(u32 apic_id, u32 uid, u32 flags)
     }
 }
 
-/* The entry at or after *at, or NULL at the end or at a broken length. */
+/*
+ * Sub-tables of MADT and SRAT begin with a type and a length. The entry at *at, which moves behind
+ * it, or NULL at the end or at a broken length.
+ */
 static const u8 *next_entry(const u8 *t, u32 *at)
 {
     const u8 *e = t + *at;
@@ -51,6 +58,7 @@ static const u8 *next_entry(const u8 *t, u32 *at)
     return e;
 }
 
+/* Only the first I/O APIC: ISA lines are always on it. */
 static void read_entry(const u8 *e)
 {
     if (e[0] == MADT_LAPIC) {
@@ -93,6 +101,7 @@ static void print_entry(const u8 *e)
         emit("acpi madt-override bus=%u irq=%u gsi=%u flags=%#x\n", e[2], e[3], get32(e + 4),
              get16(e + 8));
         break;
+    /* A uid of all ones means every processor. */
     case MADT_LAPIC_NMI:
         emit("acpi madt-nmi uid=%u flags=%#x lint=%u kind=lapic\n", e[2], get16(e + 3), e[5]);
         break;
@@ -116,6 +125,7 @@ void madt_print(const u8 *t)
     }
 }
 
+/* The proximity domain of a LAPIC entry is in two pieces, its upper 24 bits an afterthought. */
 void srat_print(const u8 *t)
 {
     u32 at = 48;

@@ -12,6 +12,7 @@
 #define LONG_MODE_ONLY(fn) NULL
 #endif
 
+/* NULL: not in this mode. */
 static void (*const section_fns[SECTION_COUNT])(void) = {
     [SECTION_cpuid] = cpuid_section,
     [SECTION_memmap] = memmap_section,
@@ -40,6 +41,7 @@ void run_sections(void)
     }
 }
 
+/* Long mode sleeps between characters; 32-bit mode has no interrupts and polls. */
 static void read_line(char *line, u32 size)
 {
     u32 n = 0;
@@ -98,6 +100,7 @@ static void print_banner(void)
 }
 
 #ifdef __x86_64__
+/* An xAPIC id has eight bits, and 255 is the broadcast. */
 static bool wants_x2apic(void)
 {
     for (u32 i = 0; i < cpu_count; i++) {
@@ -113,6 +116,7 @@ void probe_main(void)
     console_init();
     options_defaults();
     options_parse(boot.cmdline, false);
+    /* The clock needs the FADT, the local APIC needs the CPU list, the banner names the clock. */
     acpi_init();
     clock_init();
 #ifdef __x86_64__

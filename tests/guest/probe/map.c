@@ -26,6 +26,7 @@ static void reload_cr3(void)
     __asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(v) : : "memory");
 }
 
+/* The oldest window goes when all are taken; entries of boot.c are never touched. */
 static void map_gib(u32 gib)
 {
     if (page_pdpt[gib])
@@ -45,6 +46,7 @@ void *phys_ptr(u64 addr, u64 len)
 {
     u64 last = addr + (len ? len - 1 : 0);
 
+    /* Two GiB at most are mapped for one call: nothing asked for is longer than a table. */
     if (!addr || last < addr || last >> 39)
         return NULL;
     map_gib((u32)(addr >> GIB));

@@ -29,6 +29,7 @@ static void print_ranges(const struct range *r, u32 n)
     }
 }
 
+/* Different at every address, and never what memory or a bus without memory shows by itself. */
 static u64 pattern(u64 addr)
 {
     return addr ^ 0x5aa5c33c0ff01248ull;
@@ -45,6 +46,7 @@ static u64 read64(void *p)
     return *(volatile u64 *)p;
 }
 
+/* Below 1 MiB lie the trampoline, the firmware's data and often tables: not worth the risk. */
 static bool usable(u64 addr)
 {
     return addr >= 0x100000 && (addr + 8 <= (uintptr_t)image_start || addr >= (uintptr_t)image_end);
@@ -86,6 +88,7 @@ static u64 touch_ranges(const struct range *r, u32 n)
     return total;
 }
 
+/* Restores in any case, so that a bad cell can be looked at afterwards. */
 static u32 verify(void)
 {
     u32 bad = 0;
@@ -114,6 +117,7 @@ void memmap_section(void)
     fwcfg_section();
     fw_count = fwcfg_e820(fw_ranges, MAX_RANGES);
     print_ranges(fw_ranges, fw_count);
+    /* The loader's map is the one to believe; firmware's own is for machines without. */
     if (!n) {
         r = fw_ranges;
         n = fw_count;

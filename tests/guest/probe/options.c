@@ -48,6 +48,7 @@ bool options_has_word(const char *line, const char *word)
     return false;
 }
 
+/* stop: the character that may follow the name, besides the end. */
 static bool select_section(const char *name, char stop)
 {
     for (u32 i = 0; i < SECTION_COUNT; i++) {
@@ -100,6 +101,7 @@ void options_parse(const char *line, bool interactive)
     char w[256];
     bool after_end = false, after_probe = false;
 
+    /* Sections, end and waiting are of one line; other choices stay until changed. */
     if (interactive) {
         options.sections = 0;
         options.end[0] = 0;

@@ -22,6 +22,7 @@ u32 pci_read32(u16 bdf, u8 off)
     return inl(0xcfc);
 }
 
+/* The address register is there to be read back only where mechanism 1 exists. */
 static bool mechanism_present(void)
 {
     u32 old = inl(0xcf8), v;
@@ -42,6 +43,7 @@ static volatile u32 *ecam(u16 bdf)
     return phys_ptr(acpi.ecam + ((u64)bdf << 12) - ((u64)acpi.ecam_first << 20), 4096);
 }
 
+/* Nothing compared changes by itself: status bits only follow errors and interrupts. */
 static void compare(u16 bdf, const u32 *config, u32 dwords)
 {
     volatile u32 *p = ecam(bdf);
@@ -77,6 +79,7 @@ static void print_function(u16 bdf, const u32 *c, u32 dwords)
     }
 }
 
+/* Bus 0 behind a bridge means not numbered, which the seen bit covers, as it does loops. */
 static void enqueue(u32 bus)
 {
     if (bus >= BUSES || seen[bus / 32] >> (bus % 32) & 1)
@@ -110,6 +113,7 @@ static int visit(u16 bdf)
     return hdr;
 }
 
+/* Functions 1 to 7 only where function 0 says so: others may alias it. */
 static void scan_bus(u8 bus)
 {
     for (u32 dev = 0; dev < 32; dev++) {

@@ -22,6 +22,7 @@ static void set(u16 reg, u8 v)
     outb(base + reg, v);
 }
 
+/* The scratch register does nothing but remember; an absent port does not even that. */
 static bool scratch_works(u16 port)
 {
     u8 old = inb(port + SCR);
@@ -47,6 +48,7 @@ static bool wait_lsr(u8 bit)
     return false;
 }
 
+/* With DLAB the first two registers are the divisor. It returns: this may be the console. */
 static bool test_divisor(void)
 {
     u8 lcr = get(LCR), low, high;
@@ -79,6 +81,7 @@ static bool test_modem_lines(void)
     return ok;
 }
 
+/* All bits, both ways; 0x13 is XOFF, which must not be special. */
 static bool test_data(void)
 {
     static const u8 data[] = {0x55, 0xaa, 0x00, 0xff, 0x13};
@@ -107,6 +110,7 @@ static u32 test_depth(void)
     return n;
 }
 
+/* The cause as IIR names it: 4 is received data. */
 static u8 test_rx_interrupt(void)
 {
     u8 iir;
@@ -152,6 +156,7 @@ static const char *verdict(bool ok)
     return ok ? "ok" : "bad";
 }
 
+/* Raw values where the line shows them too, verdicts otherwise. */
 struct result {
     u8 fifo_off, fifo_on, rx_iir, lsr, lsr_first;
     u32 thre, depth;

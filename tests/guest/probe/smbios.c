@@ -14,6 +14,7 @@ struct smbios {
     bool checksum_ok;
 };
 
+/* Version 3 has no count of structures: type 127 and the size end the list. */
 static bool read_anchor(struct smbios *s, const u8 *p)
 {
     if (!memcmp(p, "_SM3_", 5)) {
@@ -50,6 +51,7 @@ static bool find_anchor(struct smbios *s)
     return found;
 }
 
+/* The place behind the string set. */
 static const u8 *print_strings(const u8 *p, const u8 *end, u32 handle)
 {
     for (u32 n = 1; p < end && *p; n++) {

@@ -22,6 +22,7 @@ static struct {
     u32 each;
 } work;
 
+/* One more look after the deadline: this CPU itself may have been the one that was away. */
 static bool wait_for(volatile u32 *flag, u32 value, u32 us)
 {
     struct deadline d;
@@ -36,6 +37,7 @@ static bool wait_for(volatile u32 *flag, u32 value, u32 us)
 
 /* ---- on the AP ------------------------------------------------------------------------------ */
 
+/* By id, not by a per-CPU pointer: there is no GS base to keep one in. */
 static void call_handler(void)
 {
     struct cpu *cpu = cpu_find(lapic_id(), false);
@@ -57,6 +59,7 @@ static void do_work(void)
     __atomic_fetch_add(&work.done, 1, __ATOMIC_SEQ_CST);
 }
 
+/* A leaf 0xb without a topology (EBX zero) has no id either. */
 static u32 leafb_id(void)
 {
     return cpuid(0, 0).eax >= 0xb && cpuid(0xb, 0).ebx ? cpuid(0xb, 0).edx : ~0u;
@@ -76,6 +79,7 @@ void ap_main(void)
     trap_load();
     lapic_init(lapic_x2);
     identify(cpu);
+    /* Rounds from before do not concern a new CPU. Online comes last: the BSP goes on then. */
     cpu->work_seen = work.round;
     cpu->online = 1;
     while (!cpu->parked) {
@@ -98,6 +102,7 @@ static bool is_self(const struct cpu *cpu)
     return cpu->apic_id == lapic_id();
 }
 
+/* All that the AP finds, before the first IPI. */
 static void prepare(struct cpu *cpu)
 {
     u64 cr3;
@@ -124,9 +129,13 @@ bool smp_start(struct cpu *cpu)
     if (wait_for(&cpu->online, 1, 50000))
         return true;
     lapic_ipi(cpu->apic_id, ICR_SIPI | AP_TRAMPOLINE >> 12);
-    return wait_for(&cpu->online, 1, 3000000);
+    if (wait_for(&cpu->online, 1, 3000000))
+        return true;
+    lapic_ipi(cpu->apic_id, ICR_INIT); /* or it might come later, on the next one's stack */
+    return false;
 }
 
+/* For CPUs about to be ejected, and for a machine about to idle. */
 void smp_park(struct cpu *cpu)
 {
     if (!cpu->online || is_self(cpu))
@@ -176,6 +185,7 @@ static void start_and_print(struct cpu *cpu)
     emit(" ids=%s\n", ok && ids_agree(cpu) ? "ok" : "bad");
 }
 
+/* The BSP counts, though it never set its own flag. */
 static u32 count_online(void)
 {
     u32 n = 1;
@@ -203,6 +213,7 @@ static void test_ipis(void)
          sent == answered ? "ok" : "bad");
 }
 
+/* A lost update shows in the total, a missing CPU in done. */
 static void test_work(u32 n, u32 online)
 {
     bool done;

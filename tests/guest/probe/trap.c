@@ -11,6 +11,7 @@
 #define CODE64 0x18u
 #define VEC_GP 13
 
+/* A 64-bit gate; type 14, so that interrupts are off in the handler. */
 struct gate {
     u16 offset_low, selector, flags, offset_mid;
     u32 offset_high, reserved;
@@ -55,6 +56,7 @@ void trap_set(u8 vector, trap_handler handler)
     handlers[vector] = handler;
 }
 
+/* The few entries make a linear search good enough. */
 static bool fix(struct frame *f)
 {
     for (const struct fixup *x = fixup_start; x < fixup_end; x++) {
@@ -66,6 +68,7 @@ static bool fix(struct frame *f)
     return false;
 }
 
+/* From an AP as well: a damaged line is better than none. */
 static void fatal(const struct frame *f)
 {
     u64 cr2;
@@ -91,6 +94,7 @@ void trap_dispatch(struct frame *f)
         lapic_write(LAPIC_EOI, 0);
 }
 
+/* At a fault the instruction that sets ok is skipped. */
 bool rdmsr_safe(u32 index, u64 *value)
 {
     u32 lo = 0, hi = 0, ok = 0;
