@@ -10,6 +10,8 @@
 struct boot boot;
 
 _Static_assert(offsetof(struct boot, range) % 8 == 0, "the same layout in both modes");
+_Static_assert(offsetof(struct boot, module) % 8 == 0 && sizeof(struct module) % 8 == 0,
+               "the same layout in both modes");
 _Static_assert(sizeof(struct range) == 24, "the same layout in both modes");
 
 #define PVH_MAGIC 0x336ec578
@@ -29,6 +31,14 @@ struct pvh_info {
 struct pvh_range {
     u64 base, size;
     u32 type, reserved;
+} __attribute__((packed));
+
+struct pvh_module {
+    u64 base, size, cmdline, reserved;
+} __attribute__((packed));
+
+struct mb_module {
+    u32 start, end, cmdline, reserved;
 } __attribute__((packed));
 
 struct mb_info {
@@ -54,6 +64,39 @@ static void add_range(u64 base, u64 size, u32 type, u32 source)
         (struct range){.base = base, .size = size, .type = type, .source = source};
 }
 
+/* modules counts them all, also those that have no room here. */
+static void add_module(u64 base, u64 size, u64 cmdline)
+{
+    struct module *m;
+    const char *text = phys_ptr(cmdline, sizeof m->cmdline);
+
+    if (boot.modules++ >= MAX_MODULES)
+        return;
+    m = &boot.module[boot.modules - 1];
+    m->base = base;
+    m->size = size;
+    if (text)
+        str_copy(m->cmdline, text, sizeof m->cmdline);
+}
+
+static void pvh_modules(const struct pvh_info *info)
+{
+    const struct pvh_module *m = phys_ptr(info->modlist, 0);
+
+    for (u32 i = 0; m && i < info->modules; i++) {
+        add_module(m[i].base, m[i].size, m[i].cmdline);
+    }
+}
+
+static void mb_modules(const struct mb_info *info)
+{
+    const struct mb_module *m = phys_ptr(info->mods_addr, 0);
+
+    for (u32 i = 0; m && i < info->mods_count; i++) {
+        add_module(m[i].start, m[i].end - m[i].start, m[i].cmdline);
+    }
+}
+
 static void collect_pvh(const struct pvh_info *info)
 {
     const struct pvh_range *range = phys_ptr(info->memmap, 0);
@@ -65,7 +108,7 @@ static void collect_pvh(const struct pvh_info *info)
         return;
     boot.version = info->version;
     boot.flags = info->flags;
-    boot.modules = info->modules;
+    pvh_modules(info);
     boot.rsdp = info->rsdp;
     if (cmdline)
         str_copy(boot.cmdline, cmdline, sizeof boot.cmdline);
@@ -87,7 +130,7 @@ static void collect_multiboot(const struct mb_info *info, u32 magic)
     if ((info->flags & MB_INFO_CMDLINE) && info->cmdline)
         str_copy(boot.cmdline, (const char *)info->cmdline, sizeof boot.cmdline);
     if (info->flags & MB_INFO_MODS)
-        boot.modules = info->mods_count;
+        mb_modules(info);
     if ((info->flags & MB_INFO_LOADER) && info->loader_name)
         str_copy(boot.loader, (const char *)info->loader_name, sizeof boot.loader);
     if (!(info->flags & MB_INFO_MMAP))

@@ -56,10 +56,14 @@ void lapic_init(bool x2)
     lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
 }
 
-/* x2APIC has one 64-bit register and no delivery status to wait for. */
+/*
+ * x2APIC has one 64-bit register and no delivery status to wait for. Its WRMSR may overtake stores,
+ * those that the receiver is to see; a locked instruction holds it back on any host.
+ */
 void lapic_ipi(u32 apic_id, u32 command)
 {
     if (lapic_x2) {
+        __asm__ volatile("lock; addl $0, (%%rsp)" : : : "memory", "cc");
         wrmsr(0x800 + (LAPIC_ICR_LOW >> 4), (u64)apic_id << 32 | command);
         return;
     }

@@ -85,6 +85,24 @@ void wait_section(void)
     }
 }
 
+/* The sum of the first bytes tells whether they are those of the file that was given. */
+#define MODULE_SUM 4096
+
+static void print_modules(void)
+{
+    for (u32 i = 0; i < boot.modules && i < MAX_MODULES; i++) {
+        const struct module *m = &boot.module[i];
+        u32 sum = 0, n = m->size < MODULE_SUM ? (u32)m->size : MODULE_SUM;
+        const u8 *p = phys_ptr(m->base, n);
+        for (u32 at = 0; p && at < n; at++) {
+            sum += p[at];
+        }
+        emit("module n=%u base=%#llx size=%#llx sum=%u cmdline=", i, m->base, m->size, sum);
+        emit_quoted(m->cmdline, sizeof m->cmdline);
+        emit("\n");
+    }
+}
+
 static void print_banner(void)
 {
     emit("probe version=%u boot=%s mode=%u cmdline=", PROBE_VERSION,
@@ -97,6 +115,7 @@ static void print_banner(void)
     emit(" image=%#llx image_end=%#llx gib_pages=%u no_long_mode=%u clock=%s\n",
          (u64)(uintptr_t)image_start, (u64)(uintptr_t)image_end, boot.gib_pages, boot.no_long_mode,
          clock_name);
+    print_modules();
 }
 
 #ifdef __x86_64__

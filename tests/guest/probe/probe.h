@@ -182,6 +182,13 @@ struct range {
     u32 type, source;
 };
 
+#define MAX_MODULES 8
+
+struct module {
+    u64 base, size;
+    char cmdline[64];
+};
+
 struct boot {
     u64 rsdp;
     u64 info; /* address of the start info or multiboot information */
@@ -191,6 +198,7 @@ struct boot {
     u32 mode, gib_pages;
     u32 no_long_mode, truncated;
     struct range range[MAX_RANGES];
+    struct module module[MAX_MODULES];
     char cmdline[2048];
     char loader[64];
 };
