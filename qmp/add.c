@@ -53,11 +53,13 @@ static void add_listener(QmpServer *server, QmpListener *l)
 static gboolean add_path(QmpServer *server, const char *path, const Options *o, GError **error)
 {
     QmpListener *l;
-    int fd;
 
     if (!o->server) {
-        fd = qmp_connect(path, error);
-        return fd >= 0 && qmp_server_add_fd(server, fd, o->readonly, error);
+        int fd = qmp_connect(path, error);
+
+        if (fd >= 0)
+            qmp_session_new(server, fd, o->readonly);
+        return fd >= 0;
     }
     l = qmp_listener_new(server, path, o->readonly, error);
     if (!l)
@@ -84,8 +86,10 @@ gboolean qmp_server_add(QmpServer *server, const char *spec, GError **error)
     g_auto(GStrv) words = g_strsplit(spec, ",", -1);
     Options o = { .server = TRUE };
 
-    if (!words[0] || !parse_options(spec, words + 1, &o, error))
-        return words[0] != NULL ? FALSE : error_set(error, "QMP socket: nothing given");
+    if (!words[0])
+        return error_set(error, "QMP socket: nothing given");
+    if (!parse_options(spec, words + 1, &o, error))
+        return FALSE;
     if (g_str_has_prefix(words[0], "unix:"))
         return add_path(server, words[0] + strlen("unix:"), &o, error);
     if (g_str_has_prefix(words[0], "fd:"))

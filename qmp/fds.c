@@ -184,15 +184,11 @@ static gint64 fdset_free_id(const QmpFdsets *sets)
     return id;
 }
 
-gboolean qmp_fdsets_add(QmpFdsets *sets, gint64 *id, int fd, const char *opaque, GError **error)
+void qmp_fdsets_add(QmpFdsets *sets, gint64 *id, int fd, const char *opaque)
 {
     QmpFdsetFd f = { fd, NULL };
     QmpFdset *set;
 
-    if (*id < -1) {
-        close(fd);
-        return error_set(error, "Parameter 'fdset-id' expects a non-negative value");
-    }
     if (*id < 0)
         *id = fdset_free_id(sets);
     set = fdset_find(sets, *id);
@@ -205,7 +201,6 @@ gboolean qmp_fdsets_add(QmpFdsets *sets, gint64 *id, int fd, const char *opaque,
     }
     f.opaque = g_strdup(opaque);
     g_array_append_val(set->fds, f);
-    return TRUE;
 }
 
 gboolean qmp_fdsets_remove(QmpFdsets *sets, gint64 id, gint64 fd, GError **error)

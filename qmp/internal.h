@@ -23,6 +23,10 @@
 #define QMP_READ_SIZE  65536
 #define QMP_PATH_MAX   107 /* sun_path without its NUL */
 
+/* The release of QEMU whose dialect is spoken. */
+#define QMP_DIALECT_MAJOR 7
+#define QMP_DIALECT_MINOR 2
+
 /* What an epoll event points to. */
 typedef struct QmpWatch QmpWatch;
 struct QmpWatch {
@@ -156,7 +160,7 @@ typedef struct QmpFdsets QmpFdsets;
 QmpFdsets *qmp_fdsets_new(void);
 void qmp_fdsets_free(QmpFdsets *sets);
 /* Takes FD into set *ID; -1 picks the lowest free number. */
-gboolean qmp_fdsets_add(QmpFdsets *sets, gint64 *id, int fd, const char *opaque, GError **error);
+void qmp_fdsets_add(QmpFdsets *sets, gint64 *id, int fd, const char *opaque);
 /* FD -1: all of the set. */
 gboolean qmp_fdsets_remove(QmpFdsets *sets, gint64 id, gint64 fd, GError **error);
 /* QmpFdset *, by number; borrowed. */

@@ -58,7 +58,7 @@ int qmp_connect(const char *path, GError **error)
 
     if (!set_address(&addr, path, error))
         return -1;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* sends use MSG_DONTWAIT */
     if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0) {
         error_set_errno(error, errno, "Can not connect to the socket '%s'", path);
         return -1;
@@ -263,7 +263,7 @@ static void refuse(int fd, const char *why)
     g_string_append(text, "}}\r\n");
     ignored = send(fd, text->str, text->len, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)ignored;
-    g_message("QMP client refused: %s", why);
+    g_info("QMP client refused: %s", why);
 }
 
 static void take_client(QmpListener *l, int client)

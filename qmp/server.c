@@ -223,7 +223,7 @@ static gboolean source_dispatch(GSource *source, GSourceFunc callback, gpointer 
         watch->ready(watch, events[i].events);
     }
     serve_backlog(server);
-    if (g_source_get_ready_time(source) > 0)
+    if (server->accept_resume || qmp_rates_next(server->rates) >= 0)
         send_due_events(server);
     free_dead(server);
     server->dispatching = FALSE;
@@ -231,11 +231,11 @@ static gboolean source_dispatch(GSource *source, GSourceFunc callback, gpointer 
     return G_SOURCE_CONTINUE;
 }
 
-static GSourceFuncs source_funcs = { .dispatch = source_dispatch };
+static const GSourceFuncs source_funcs = { .dispatch = source_dispatch };
 
 static void attach_source(QmpServer *server)
 {
-    server->source = g_source_new(&source_funcs, sizeof(ServerSource));
+    server->source = g_source_new((GSourceFuncs *)&source_funcs, sizeof(ServerSource));
     ((ServerSource *)server->source)->server = server;
     g_source_set_static_name(server->source, "qmp");
     g_source_add_unix_fd(server->source, server->epoll, G_IO_IN);
@@ -244,10 +244,14 @@ static void attach_source(QmpServer *server)
 
 static char *make_greeting(const char *package)
 {
-    GString *text = g_string_new("{\"QMP\": {\"version\": {\"qemu\": {\"major\": 7, \"minor\": 2, "
-                                 "\"micro\": 0}, \"package\": ");
+    GString *text = g_string_new(NULL);
     JsonOut o = JSON_OUT_INIT(text);
 
+    g_string_printf(
+        text,
+        "{\"QMP\": {\"version\": {\"qemu\": {\"major\": %d, \"minor\": %d, \"micro\": 0}, "
+        "\"package\": ",
+        QMP_DIALECT_MAJOR, QMP_DIALECT_MINOR);
     json_out_string(&o, package);
     g_string_append(text, "}, \"capabilities\": [\"oob\"]}}\r\n");
     return g_string_free(text, FALSE);
