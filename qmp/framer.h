@@ -2,9 +2,10 @@
 /*
  * framer.h - cuts a byte stream into single JSON objects, for any chunking, with limits on the way.
  *
- * Feed bytes; take messages until there is none. A message is either one complete object's bytes (not yet
- * parsed) or one error. After an error the framer is in step again at the next 0xff byte, or at the next line end;
- * the whole broken line costs one error, not one per byte.
+ * Feed bytes; take messages until there is none. A message is either one complete object's bytes
+ * (not yet parsed) or one error. After an error the framer is in step again at the next 0xff byte,
+ * or at the next line end; the whole broken line costs one error, not one per byte. Time is linear
+ * in the bytes fed, whatever they are.
  */
 #pragma once
 
@@ -15,7 +16,7 @@
 typedef struct Framer Framer;
 
 Framer *framer_new(const JsonLimits *limits);
-void    framer_free(Framer *f);
+void framer_free(Framer *f);
 
 typedef enum {
     FRAMER_MORE,    /* nothing complete: feed more */
@@ -23,6 +24,9 @@ typedef enum {
     FRAMER_ERROR,   /* *ERROR set: one broken piece was skipped */
 } FramerResult;
 
-void         framer_feed(Framer *f, const char *data, gsize len);
+void framer_feed(Framer *f, const char *data, gsize len);
 FramerResult framer_take(Framer *f, const char **text, gsize *len, GError **error);
-gsize        framer_pending(const Framer *f); /* bytes held: charged to the session */
+gsize framer_pending(const Framer *f); /* bytes held: charged to the session */
+/* How many bytes of the stream lie before the end of what framer_take() returned last: tells which
+ * file descriptors came with which message. */
+guint64 framer_position(const Framer *f);

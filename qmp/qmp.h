@@ -5,10 +5,11 @@
  * Knows no device and no KVM. Everything runs on the main thread. docs/design/qmp.md is the wire.
  *
  *   framer.c    cuts a byte stream into single JSON objects
- *   session.c   one client: negotiation, quotas, fds, output queue
- *   server.c    listeners, all sessions, events, rate limits, fd sets
+ *   session.c   one client: reading, turns; output.c what it has to send; fds.c its descriptors and the fd sets
+ *   server.c    the main-loop source: all sessions, events; rate.c their rate limits
+ *   listen.c    sockets that listen, locks, peer check; add.c the command line's words for them
  *   dispatch.c  finds the command row, runs it, writes the reply
- *   job.c       jobs (none of this issue's commands is one yet)
+ *   session-commands.c  the commands that concern the protocol only
  */
 #pragma once
 
@@ -72,7 +73,8 @@ void       qmp_server_free(QmpServer *server); /* sends what is queued, as far a
 /* SPEC as on the command line: unix:PATH[,server=on|off][,readonly=on], fd:N, fd:NAME (already resolved to a
  * number by the daemon). Creates the socket with mode 0600; a stale one is replaced only under a lock; a path over 107 bytes is refused. */
 gboolean qmp_server_add(QmpServer *server, const char *spec, GError **error);
-/* A listening or connected socket by fd; taken. */
+/* A listening or connected stream socket by fd; taken on success. A connected one was handed over by whoever started us,
+ * so its peer is not checked. */
 gboolean qmp_server_add_fd(QmpServer *server, int fd, gboolean readonly, GError **error);
 guint    qmp_server_n_sessions(const QmpServer *server);
 
@@ -88,8 +90,8 @@ int qmp_session_take_fd(QmpSession *session, const char *name, GError **error);
 /* A dup of the descriptor in fd set N with the access mode wanted (O_RDONLY ...), for "/dev/fdset/N" paths; -1 and an error. */
 int qmp_server_fdset_open(QmpServer *server, gint64 set, int flags, GError **error);
 
-/* Closes the session after its queue was sent. For quit. */
-void qmp_server_flush(QmpServer *server); /* blocks for at most 100 ms */
+/* Sends what is queued for all sessions; blocks for at most 100 ms. For quit. */
+void qmp_server_flush(QmpServer *server);
 
 /* Runs one command in process, as if a client had sent it: tests, --config. Returns the reply object's text. Caller frees. */
 char *qmp_server_run(QmpServer *server, const char *command_json);
