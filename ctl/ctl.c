@@ -157,6 +157,15 @@ ctl_connect(const Ctl *ctl, GError **error)
     return path != NULL ? client_open(path, ctl_timeout(ctl), error) : NULL;
 }
 
+/* An error that the daemon answered says so, since its class is worth being searched for. */
+void
+ctl_print_error(const GError *error)
+{
+    gboolean daemon = g_error_matches(error, CTL_ERROR, CTL_ERROR_DAEMON);
+
+    fprintf(stderr, "backplanectl: %s%s\n", daemon ? "error: " : "", error->message);
+}
+
 /* For scripts one line, as the daemon wrote it; for people several. */
 void
 ctl_print_json(const Ctl *ctl, const char *json)

@@ -25,6 +25,7 @@ typedef struct {
     char *socket;
     gboolean json;
     double timeout; /* seconds, 0 for none; negative while nobody gave it */
+    int ended_by;   /* the signal that ended the command in good order, 0 for none */
 } Ctl;
 
 /* @args is a string vector with the command's name first; options are removed from it. */
@@ -51,6 +52,7 @@ double ctl_timeout(const Ctl *ctl);
 gint64 ctl_deadline(double seconds);
 char *ctl_socket(const Ctl *ctl, GError **error);
 QmpClient *ctl_connect(const Ctl *ctl, GError **error);
+void ctl_print_error(const GError *error);
 void ctl_print_json(const Ctl *ctl, const char *json);
 gboolean ctl_simple(const Ctl *ctl, const char *command, const char *arguments, GError **error);
 JsonObject *ctl_object(JsonNode *node, const char *what, GError **error);

@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define MAX_VARIANTS 8
+
 struct Schema {
     JsonNode *root;
     GHashTable *entities; /* name -> JsonObject of root */
@@ -124,7 +126,8 @@ static void
 each_member(const Schema *schema, JsonObject *type, const char *prefix, char **words,
             MemberFunc func, gpointer data)
 {
-    for (; type != NULL; type = variant_type(schema, type, prefix, words)) {
+    /* a variant may have a tag of its own; a schema that goes in circles must not catch us */
+    for (int depth = 0; type != NULL && depth < MAX_VARIANTS; depth++) {
         JsonArray *members = list_member(type, "members");
         for (guint i = 0; i < list_length(members); i++) {
             JsonObject *member = list_object(members, i);
@@ -133,6 +136,7 @@ each_member(const Schema *schema, JsonObject *type, const char *prefix, char **w
                 func(name, ctl_string_member(member, "type"),
                      json_object_has_member(member, "default"), data);
         }
+        type = variant_type(schema, type, prefix, words);
     }
 }
 
@@ -252,8 +256,10 @@ type_text(const Schema *schema, const char *name)
         if (JSON_NODE_HOLDS_VALUE(json_array_get_element(values, i)))
             g_string_append_printf(text, "%s%s", i > 0 ? "|" : "",
                                    json_array_get_string_element(values, i));
+    if (text->len == 0 && json_type == NULL)
+        json_type = ctl_string_member(type, "meta-type");
     if (text->len == 0)
-        g_string_append(text, json_type != NULL ? json_type : ctl_string_member(type, "meta-type"));
+        g_string_append(text, json_type != NULL ? json_type : "value");
     return g_string_free(text, FALSE);
 }
 
