@@ -243,7 +243,7 @@ char *
 client_next_event(QmpClient *client, gint64 deadline, GError **error)
 {
     while (g_queue_is_empty(&client->events)) {
-        g_autofree char *text = client_message(client, deadline, "the event", error);
+        g_autofree char *text = client_message(client, deadline, "event", error);
         if (text == NULL)
             return NULL;
         client_take_event(client, &text);

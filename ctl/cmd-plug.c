@@ -8,6 +8,7 @@
  */
 #include "ctl.h"
 #include "args.h"
+#include "table.h"
 
 #include <stdio.h>
 
@@ -57,10 +58,12 @@ print_plugged(const Ctl *ctl, const char *reply)
     const char *id = ctl_string_member(object, "id");
     const char *pty = ctl_string_member(object, "pty");
 
-    if (ctl->json)
+    if (ctl->json) {
         ctl_print_json(ctl, reply);
-    else if (pty != NULL || id != NULL)
-        puts(pty != NULL ? pty : id);
+    } else if (pty != NULL || id != NULL) {
+        g_autofree char *text = table_clean_text(pty != NULL ? pty : id);
+        puts(text);
+    }
 }
 
 gboolean

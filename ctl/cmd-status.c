@@ -69,10 +69,13 @@ status_ask(QmpClient *client, Status *status, int i, GError **error)
 static void
 print_line(const char *label, const char *value, const char *refusal)
 {
-    if (value == NULL)
-        printf("%-8s - (%s)\n", label, refusal != NULL ? refusal : "not told");
+    g_autofree char *text = NULL;
+
+    if (value != NULL)
+        text = table_clean_text(value);
     else
-        printf("%-8s %s\n", label, value);
+        text = table_clean_text(refusal != NULL ? refusal : "not told");
+    printf(value != NULL ? "%-8s %s\n" : "%-8s - (%s)\n", label, text);
 }
 
 static void

@@ -10,6 +10,7 @@
 #include "ctl.h"
 #include "jtext.h"
 #include "paths.h"
+#include "table.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -162,8 +163,9 @@ void
 ctl_print_error(const GError *error)
 {
     gboolean daemon = g_error_matches(error, CTL_ERROR, CTL_ERROR_DAEMON);
+    g_autofree char *message = table_clean_text(error->message);
 
-    fprintf(stderr, "backplanectl: %s%s\n", daemon ? "error: " : "", error->message);
+    fprintf(stderr, "backplanectl: %s%s\n", daemon ? "error: " : "", message);
 }
 
 /* For scripts one line, as the daemon wrote it; for people several. */

@@ -57,18 +57,25 @@ table_free(Table *table)
     g_free(table);
 }
 
-/* The next cell; NULL and the empty string show as a dash, so that columns stay readable by awk. */
-void
-table_cell(Table *table, const char *text)
+/* @text as it may be shown: valid UTF-8 on one line, without control characters. */
+char *
+table_clean_text(const char *text)
 {
     GString *clean = g_string_new(NULL);
-    g_autofree char *valid = g_utf8_make_valid(text != NULL && *text != '\0' ? text : "-", -1);
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
 
     for (const char *p = valid; *p != '\0'; p = g_utf8_next_char(p)) {
         gunichar c = g_utf8_get_char(p);
         g_string_append_unichar(clean, g_unichar_iscntrl(c) ? '?' : c);
     }
-    g_ptr_array_add(table->cells, g_string_free(clean, FALSE));
+    return g_string_free(clean, FALSE);
+}
+
+/* The next cell; NULL and the empty string show as a dash, so that columns stay readable by awk. */
+void
+table_cell(Table *table, const char *text)
+{
+    g_ptr_array_add(table->cells, table_clean_text(text != NULL && *text != '\0' ? text : "-"));
 }
 
 void

@@ -12,6 +12,7 @@ void table_cell(Table *table, const char *text);
 void table_cellf(Table *table, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void table_print(const Table *table, FILE *out);
 Table *table_from_array(JsonArray *objects);
+char *table_clean_text(const char *text);
 char *table_value_text(JsonNode *node);
 char *table_size_text(guint64 bytes);
 
