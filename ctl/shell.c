@@ -184,7 +184,8 @@ shell_open_editor(Shell *shell)
     el_set(shell->el, EL_EDITOR, "emacs");
     el_set(shell->el, EL_SIGNAL, 1);
     el_set(shell->el, EL_GETCFN, shell_read_char);
-    el_set(shell->el, EL_ADDFN, "complete", "Complete the word", shell_complete);
+    /* the wide form: the other one leaks the copies that it makes */
+    el_wset(shell->el, EL_ADDFN, L"complete", L"Complete the word", shell_complete);
     el_set(shell->el, EL_BIND, "^I", "complete", NULL);
     el_set(shell->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     shell_open_history(shell);
