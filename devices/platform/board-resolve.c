@@ -3,11 +3,12 @@
  * board-resolve.c - the board's rows: computed defaults, combinations that can not be, and the memory layout.
  *
  * Two moments. At plug time everything gets its value except what depends on how much base RAM there will be. That
- * is decided at the first cont by board_resolve_layout(), by the same rule (a given value wins, else it is computed), and recorded
+ * is decided at the first cont by board_layout_commit(), by the same rule (a given value wins, else it is computed), and recorded
  * in the same rows: lowmem, device-memory-base, pci-hole64-base. A later build may compute otherwise; a recorded machine stays.
  */
 #include <time.h>
 
+#include "../../kvm/caps.h"
 #include "parts.h"
 
 #define MIB (G_GUINT64_CONSTANT(1) << 20)
@@ -209,7 +210,12 @@ static gboolean layout_check(Device *dev, const Layout *l, guint64 base_ram, GEr
     return TRUE;
 }
 
-gboolean board_resolve_layout(DeviceSet *set, guint64 base_ram, GError **error)
+guint64 board_lowmem(DeviceSet *set, guint64 base_ram)
+{
+    return layout_compute(device_set_board(set), base_ram).lowmem;
+}
+
+gboolean board_layout_check(DeviceSet *set, guint64 base_ram, GError **error)
 {
     Device *dev = device_set_board(set);
     const BoardConfig *c = board_config(set);
@@ -217,10 +223,16 @@ gboolean board_resolve_layout(DeviceSet *set, guint64 base_ram, GError **error)
     if (base_ram > c->max_memory)
         return bad(dev, error, "base RAM is " X64 " bytes, but max-memory is " X64, base_ram, c->max_memory);
     Layout l = layout_compute(dev, base_ram);
-    if (!layout_check(dev, &l, base_ram, error))
-        return FALSE;
+    return layout_check(dev, &l, base_ram, error);
+}
+
+void board_layout_commit(DeviceSet *set, guint64 base_ram)
+{
+    Device *dev = device_set_board(set);
+    Layout l = layout_compute(dev, base_ram);
+
     set_auto(dev, "lowmem", l.lowmem);
     set_auto(dev, "device-memory-base", l.device_base);
     set_auto(dev, "pci-hole64-base", l.hole64);
-    return TRUE;
+    abi_invalidate(dev);
 }

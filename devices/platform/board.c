@@ -6,9 +6,6 @@
  * rows. Order of the parts counts: the host bridge makes the PCI bus that the LPC bridge plugs into. At power-on the
  * parts run first, then the board publishes the tables, when CPU slots and memory are known.
  */
-#include "../acpi/cpu-hotplug.h"
-#include "../core/abi.h"
-#include "../cpu/cpu.h"
 #include "../mem/memory-backend.h"
 #include "parts.h"
 
@@ -61,20 +58,6 @@ static gboolean power_on(Device *dev, GError **error)
     return TRUE;
 }
 
-/* One leaf a table, so that a difference names its table. */
-static void abi_tables(Device *dev, AbiSink *sink)
-{
-    g_autoptr(AcpiTables) t = acpi_build(dev->set);
-    g_autoptr(GByteArray) smbios = smbios_build_tables(dev->set);
-
-    for (guint i = 0; i < t->tables->len; i++) {
-        const AcpiTable *table = &g_array_index(t->tables, AcpiTable, i);
-        g_autofree char *name = g_strdup_printf("acpi:%u:%.4s", i, (const char *)t->blob->data + table->start);
-        abi_leaf(sink, name, t->blob->data + table->start, table->length, NULL);
-    }
-    abi_leaf(sink, "smbios", smbios->data, smbios->len, NULL);
-}
-
 static void abi(Device *dev, AbiSink *sink)
 {
     g_autoptr(GArray) map = mem_e820(dev->set);
@@ -89,7 +72,7 @@ static void abi(Device *dev, AbiSink *sink)
         g_byte_array_append(bytes, raw, sizeof raw);
     }
     abi_leaf(sink, "memory-map", bytes->data, bytes->len, NULL);
-    abi_tables(dev, sink);
+    acpi_abi(dev, sink);
 }
 
 static const DeviceOps board_ops = {
@@ -99,5 +82,4 @@ static const DeviceOps board_ops = {
     .abi = abi,
 };
 
-extern const DeviceType board_type;
 const DeviceType board_type = { .name = "board", .size = sizeof(Board), .ops = &board_ops, .state = state_none };

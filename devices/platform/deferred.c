@@ -1,33 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * deferred.c - see deferred.h. The hard part is the life time: a posted request can not be taken back, so it holds a reference of its own
- * to the little record here, and the owner clears the function before it goes. Both happen on the main thread.
+ * deferred.c - see deferred.h. Requests come from any thread; what they set is atomic, and the request itself is a post to the main
+ * thread, where it runs and where it is taken back when the owner goes.
  */
 #include "deferred.h"
 
 struct Deferred {
-    gatomicrefcount refs; /* the owner's, and one a request in the queue */
-    gint            queued, held;
-    Vm             *vm;
-    void (*fn)(gpointer user);
-    gpointer        user;
+    Vm      *vm;
+    void   (*fn)(gpointer user);
+    gpointer user;
+    gint     queued, held; /* atomic */
 };
 
 Deferred *deferred_new(Vm *vm, void (*fn)(gpointer user), gpointer user)
 {
     Deferred *d = g_new0(Deferred, 1);
 
-    g_atomic_ref_count_init(&d->refs);
     d->vm = vm;
     d->fn = fn;
     d->user = user;
     return d;
-}
-
-static void unref(Deferred *d)
-{
-    if (g_atomic_ref_count_dec(&d->refs))
-        g_free(d);
 }
 
 static void run(gpointer user)
@@ -36,21 +28,16 @@ static void run(gpointer user)
 
     g_atomic_int_set(&d->queued, 0); /* before FN: what comes from here on is a new request */
     gboolean held = g_atomic_int_exchange(&d->held, 0);
-    if (d->fn) {
-        d->fn(d->user);
-        /* Stopped meanwhile by a command: whoever did that lets it run again. */
-        if (held && vm_running(d->vm))
-            vm_run(d->vm);
-    }
-    unref(d);
+    d->fn(d->user);
+    /* Not if it was stopped by a command meanwhile: whoever did that lets it run again. */
+    if (held && vm_running(d->vm))
+        vm_run(d->vm);
 }
 
 void deferred_schedule(Deferred *d)
 {
-    if (!g_atomic_int_compare_and_exchange(&d->queued, 0, 1))
-        return;
-    g_atomic_ref_count_inc(&d->refs);
-    vm_post(d->vm, run, d);
+    if (g_atomic_int_compare_and_exchange(&d->queued, 0, 1))
+        vm_post(d->vm, run, d);
 }
 
 void deferred_schedule_held(Deferred *d)
@@ -64,6 +51,6 @@ void deferred_free(Deferred *d)
 {
     if (!d)
         return;
-    d->fn = NULL;
-    unref(d);
+    vm_post_cancel(d->vm, run, d);
+    g_free(d);
 }

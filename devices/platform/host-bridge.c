@@ -270,7 +270,6 @@ static const DeviceOps host_bridge_ops = {
     .abi = host_bridge_abi,
 };
 
-extern const DeviceType host_bridge_type;
 const DeviceType host_bridge_type = {
     .name = PART_HOST_BRIDGE, .size = sizeof(HostBridge), .ops = &host_bridge_ops, .state = host_bridge_state
 };

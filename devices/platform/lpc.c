@@ -318,8 +318,9 @@ static void lpc_abi(Device *dev, AbiSink *sink)
     pci_function_abi(&((Lpc *)dev)->fn, sink, "");
 }
 
-#define PM_ROW(field, kind) \
-    { .name = #field, .kind = STATE_##kind, .offset = G_STRUCT_OFFSET(Lpc, pm.field), .size = sizeof(((Pm *)0)->field), .since = "0.1" }
+#define PM_ROW(field, KIND) \
+    { .name = #field, .kind = STATE_##KIND, .offset = G_STRUCT_OFFSET(Lpc, pm.field), \
+      .size = sizeof(((Pm *)0)->field), .since = "0.1" }
 
 static const StateDesc lpc_state[] = {
     PCI_STATE_ROW(Lpc, fn, 256, "0.1"),
@@ -346,7 +347,6 @@ static const DeviceOps lpc_ops = {
     .abi = lpc_abi,
 };
 
-extern const DeviceType lpc_type;
 const DeviceType lpc_type = { .name = PART_LPC, .size = sizeof(Lpc), .ops = &lpc_ops, .state = lpc_state };
 
 /* ---- for others ---- */

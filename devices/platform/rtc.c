@@ -455,5 +455,4 @@ static const DeviceOps rtc_ops = {
     .post_load = rtc_post_load,
 };
 
-extern const DeviceType rtc_type;
 const DeviceType rtc_type = { .name = PART_RTC, .size = sizeof(Rtc), .ops = &rtc_ops, .state = rtc_state };
