@@ -4,44 +4,56 @@
 
 /* clang-format off */
 
+extern const DeviceType board_type;
 extern const DeviceType chardev_file_type;
 extern const DeviceType chardev_null_type;
 extern const DeviceType chardev_pty_type;
 extern const DeviceType chardev_ringbuf_type;
 extern const DeviceType chardev_socket_type;
 extern const DeviceType chardev_stdio_type;
+extern const DeviceType cpu_hotplug_type;
+extern const DeviceType fw_cfg_type;
+extern const DeviceType host_bridge_type;
 extern const DeviceType host_x86_64_cpu_type;
 extern const DeviceType iothread_type;
 extern const DeviceType isa_debug_exit_type;
 extern const DeviceType isa_debugcon_type;
 extern const DeviceType isa_serial_type;
+extern const DeviceType lpc_type;
 extern const DeviceType memory_backend_file_type;
 extern const DeviceType memory_backend_memfd_type;
 extern const DeviceType memory_backend_ram_type;
 extern const DeviceType pc_dimm_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
+extern const DeviceType rtc_type;
 extern const DeviceType x86_64_v1_x86_64_cpu_type;
 extern const DeviceType x86_64_v2_x86_64_cpu_type;
 extern const DeviceType x86_64_v3_x86_64_cpu_type;
 extern const DeviceType x86_64_v4_x86_64_cpu_type;
 
 const DeviceType *const device_types[] = {
+    &board_type,
     &chardev_file_type,
     &chardev_null_type,
     &chardev_pty_type,
     &chardev_ringbuf_type,
     &chardev_socket_type,
     &chardev_stdio_type,
+    &cpu_hotplug_type,
+    &fw_cfg_type,
+    &host_bridge_type,
     &host_x86_64_cpu_type,
     &iothread_type,
     &isa_debug_exit_type,
     &isa_debugcon_type,
     &isa_serial_type,
+    &lpc_type,
     &memory_backend_file_type,
     &memory_backend_memfd_type,
     &memory_backend_ram_type,
     &pc_dimm_type,
     &qemu64_x86_64_cpu_type,
+    &rtc_type,
     &x86_64_v1_x86_64_cpu_type,
     &x86_64_v2_x86_64_cpu_type,
     &x86_64_v3_x86_64_cpu_type,

@@ -12,10 +12,14 @@
 
 const BoardConfig *board_config(DeviceSet *set); /* NULL without a board */
 
-/* Fixes the memory layout for BASE_RAM bytes, once, at the first cont: fills the rows lowmem, device-memory-base and
- * pci-hole64-base where nobody gave them, and checks that everything fits below max-memory and phys-bits. Nothing changes on
- * error. Until then those three rows may be unset. Called by mem_layout_base_ram(), which places RAM by the result. [main] */
-gboolean board_resolve_layout(DeviceSet *set, guint64 base_ram, GError **error);
+/* ---- memory layout (devices/platform/board-resolve.c). Until it is committed the rows lowmem, device-memory-base and
+ * pci-hole64-base may be unset; BASE_RAM is the size of all base RAM together. [main] ---- */
+/* RAM below 4 GiB at most: the row, or what it will be. */
+guint64  board_lowmem(DeviceSet *set, guint64 base_ram);
+/* Whether BASE_RAM, device memory and the windows fit below max-memory and phys-bits, and do not overlap. Changes nothing. */
+gboolean board_layout_check(DeviceSet *set, guint64 base_ram, GError **error);
+/* The machine starts, after a successful check: fills those of the three rows that nobody gave. */
+void     board_layout_commit(DeviceSet *set, guint64 base_ram);
 
 /* ---- fw_cfg (devices/platform/fw-cfg.c): QEMU's documented interface ---- */
 
@@ -68,3 +72,6 @@ void        acpi_publish_fw_cfg(DeviceSet *set);
 GByteArray *smbios_build_tables(DeviceSet *set);
 void        smbios_anchor(guint64 address, gsize table_len, guint8 out[24]);
 void        smbios_publish_fw_cfg(DeviceSet *set);
+
+/* The board's abi hook: one leaf a table, "acpi:FACP" ..., over the bytes before relocation, and "smbios". */
+void        acpi_abi(Device *board, AbiSink *sink);
