@@ -44,7 +44,7 @@ static void host_bridge_osc(Aml *a)
     aml_stmt(a, AML_RETURN(AML_ARG(3)));
     aml_end(a);
     aml_create_field(a, 32, AML_ARG(3), AML_INT(8), "CDW3");
-    aml_stmt(a, AML_STORE(AML_AND(control, AML_INT(GRANTED), AML_NONE), AML_LOCAL(0)));
+    aml_stmt(a, AML_AND(control, AML_INT(GRANTED), AML_LOCAL(0)));
     aml_if(a, AML_LNOT(AML_LEQUAL(AML_ARG(1), AML_INT(1))));
     aml_stmt(a, AML_OR(status, AML_INT(UNKNOWN_REVISION), status));
     aml_end(a);
@@ -190,7 +190,7 @@ static void link_registers(Aml *a)
     aml_end(a);
 }
 
-/* IQST: _STA of a link with register value Arg0. IQCR: its _CRS; an Interrupt descriptor has its number at byte 5. */
+/* IQST: _STA of a link with register value Arg0. IQCR: its _CRS in IQBF; an Interrupt descriptor has its number at byte 5. */
 static void link_helpers(Aml *a)
 {
     aml_method(a, "IQST", 1, FALSE);
@@ -200,16 +200,17 @@ static void link_helpers(Aml *a)
     aml_stmt(a, AML_RETURN(AML_INT(0x0b)));
     aml_end(a);
 
-    aml_method(a, "IQCR", 1, TRUE);
-    aml_name_of(a, "BUF0");
+    aml_name_of(a, "IQBF");
     aml_resources(a);
     aml_res_interrupt(a, AML_IRQ_SHARED, (const guint32[]){0}, 1);
     aml_end(a);
-    aml_create_field(a, 32, AML_REF("BUF0"), AML_INT(5), "IRQN");
+    aml_create_field(a, 32, AML_REF("IQBF"), AML_INT(5), "IQNR");
+    aml_method(a, "IQCR", 1, FALSE);
+    aml_stmt(a, AML_STORE(AML_INT(0), AML_REF("IQNR")));
     aml_if(a, AML_LNOT(AML_AND(AML_ARG(0), AML_INT(0x80), AML_NONE)));
-    aml_stmt(a, AML_STORE(AML_AND(AML_ARG(0), AML_INT(0x0f), AML_NONE), AML_REF("IRQN")));
+    aml_stmt(a, AML_AND(AML_ARG(0), AML_INT(0x0f), AML_REF("IQNR")));
     aml_end(a);
-    aml_stmt(a, AML_RETURN(AML_REF("BUF0")));
+    aml_stmt(a, AML_RETURN(AML_REF("IQBF")));
     aml_end(a);
 }
 

@@ -325,35 +325,34 @@ static void check_iasl(const char *dir, const char *table)
 
     out = run(dir, (char *[]){"iasl", "-d", dat, NULL}, &status);
     g_assert_cmpint(status, ==, 0);
-    log = run(dir, (char *[]){"iasl", "-va", "-p", (char *)table, dsl, NULL}, &status);
-    if (status != 0 || (strstr(log, "Errors") && !strstr(log, "0 Errors, 0 Warnings, 0 Remarks")))
-        g_error("%s: iasl says:\n%s%s", table, out, log);
-    if (strstr(log, "Warning") && !strstr(log, "0 Warnings"))
-        g_error("%s: iasl says:\n%s", table, log);
+    log = run(dir, (char *[]){"iasl", "-on", "-p", (char *)table, dsl, NULL}, &status);
+    if (status != 0 || !strstr(log, "0 Errors, 0 Warnings, 0 Remarks"))
+        g_error("%s: iasl says (status %d):\n%s%s", table, status, out, log);
     g_assert_true(g_file_get_contents(path, &theirs, &n_theirs, NULL));
     g_assert_true(g_file_get_contents(orig, &ours, &n_ours, NULL));
     g_assert_cmpuint(n_ours, ==, n_theirs);
-    /* The compiler puts its own creator into headers. */
-    g_assert_cmpmem(ours + 36, n_ours - 36, theirs + 36, n_theirs - 36);
+    /* The compiler puts its own creator into headers, and does not know "online capable" of x2APIC entries. */
+    if (!g_str_equal(table, "APIC"))
+        g_assert_cmpmem(ours + 36, n_ours - 36, theirs + 36, n_theirs - 36);
 }
 
-static void check_acpiexec(const char *dir)
+/* Loads the DSDT and evaluates one object without arguments. */
+static void check_acpiexec(const char *dir, const char *object)
 {
-    g_autofree char *log = NULL;
+    g_autofree char *command = g_strconcat("evaluate ", object, NULL), *log = NULL;
+    g_autofree char *expected = g_strdup_printf("Evaluation of %s returned object", object);
     int status;
 
-    log = run(dir, (char *[]){"acpiexec", "-da", "-b", "evaluate \\_SB.PCI0._PRT,evaluate \\_SB.LNKA._CRS,quit", "DSDT.dat", NULL},
-              &status);
-    if (status != 0 || !strstr(log, "0 errors") || strstr(log, "Exception") || strstr(log, "ACPI Error") ||
-        strstr(log, "ACPI Warning"))
+    log = run(dir, (char *[]){"acpiexec", "-da", "-b", command, "DSDT.dat", NULL}, &status);
+    if (status != 0 || !strstr(log, expected) || strstr(log, "Exception") || strstr(log, "Error") || strstr(log, "Warning"))
         g_error("acpiexec says (status %d):\n%s", status, log);
-    g_assert_nonnull(strstr(log, "LNKE")); /* slot 0, PIC mode */
 }
 
 static void check_tools(const AcpiTables *t)
 {
     g_autofree char *dir = g_dir_make_tmp("backplane-acpi-XXXXXX", NULL);
     static const char *const names[] = {"DSDT", "FACP", "APIC", "MCFG", "WAET", "SRAT"};
+    static const char *const objects[] = {"\\_S5", "\\_SB.PCI0._CRS", "\\_SB.LNKA._CRS", "\\_SB.GSIH._CRS", "\\_SB.MBRD._CRS"};
     int status;
 
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -364,7 +363,8 @@ static void check_tools(const AcpiTables *t)
         write_table(dir, p);
         check_iasl(dir, names[i]);
     }
-    check_acpiexec(dir);
+    for (guint i = 0; i < G_N_ELEMENTS(objects); i++)
+        check_acpiexec(dir, objects[i]);
     g_free(run(NULL, (char *[]){"rm", "-rf", dir, NULL}, &status));
 }
 
