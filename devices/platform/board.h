@@ -68,3 +68,6 @@ void        acpi_publish_fw_cfg(DeviceSet *set);
 GByteArray *smbios_build_tables(DeviceSet *set);
 void        smbios_anchor(guint64 address, gsize table_len, guint8 out[24]);
 void        smbios_publish_fw_cfg(DeviceSet *set);
+
+/* The board's abi hook: one leaf a table, "acpi:FACP" ..., over the bytes before relocation, and "smbios". */
+void        acpi_abi(Device *board, AbiSink *sink);

@@ -62,9 +62,9 @@ static inline void fixture_init(Fixture *f, guint max_cpus, guint plugged, guint
 
 static inline void fixture_clear(Fixture *f)
 {
-    g_array_unref(f->view.cpus);
-    g_array_unref(f->view.dimms);
-    prop_bag_free(f->bag);
+    g_clear_pointer(&f->view.cpus, g_array_unref);
+    g_clear_pointer(&f->view.dimms, g_array_unref);
+    g_clear_pointer(&f->bag, prop_bag_free);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Fixture, fixture_clear)

@@ -80,7 +80,7 @@ static void test_structure(void)
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(machines); i++) {
-        g_auto(Fixture) f;
+        g_auto(Fixture) f = {0};
         g_autoptr(AcpiTables) t = NULL;
 
         fixture_init(&f, machines[i].max_cpus, machines[i].plugged, machines[i].ram, machines[i].max_ram);
@@ -94,7 +94,7 @@ static void test_structure(void)
 /* Same rows, same bytes; and the rows are where they come from. */
 static void test_deterministic(void)
 {
-    g_auto(Fixture) f, g;
+    g_auto(Fixture) f = {0}, g = {0};
     g_autoptr(AcpiTables) a = NULL, b = NULL, c = NULL;
 
     fixture_init(&f, 8, 2, GIB(6), GIB(64));
@@ -117,7 +117,7 @@ static void check_gas(const guint8 *gas, guint32 port, guint bits)
 
 static void test_fadt(void)
 {
-    g_auto(Fixture) f;
+    g_auto(Fixture) f = {0};
     g_autoptr(AcpiTables) t = NULL;
     const guint8 *p;
 
@@ -164,7 +164,7 @@ static guint count_entries(const guint8 *table, guint from, guint8 type, guint f
 
 static void test_madt(void)
 {
-    g_auto(Fixture) f;
+    g_auto(Fixture) f = {0};
     g_autoptr(AcpiTables) t = NULL;
     const guint8 *p;
 
@@ -183,7 +183,7 @@ static void test_madt(void)
 
 static void test_srat(void)
 {
-    g_auto(Fixture) f;
+    g_auto(Fixture) f = {0};
     g_autoptr(AcpiTables) t = NULL;
     const guint8 *p, *last;
 
@@ -204,7 +204,7 @@ static void test_srat(void)
 
 static void test_mcfg(void)
 {
-    g_auto(Fixture) f;
+    g_auto(Fixture) f = {0};
     g_autoptr(AcpiTables) t = NULL;
     const guint8 *p;
 
@@ -267,7 +267,7 @@ static void firmware_step(Firmware *fw, const guint8 *e, gboolean clears)
 
 static void check_loader(gboolean clears)
 {
-    g_auto(Fixture) f;
+    g_auto(Fixture) f = {0};
     g_autoptr(AcpiTables) t = NULL, direct = NULL;
     g_autoptr(GByteArray) script = NULL, rsdp = g_byte_array_new();
     Firmware fw = {0};
@@ -387,7 +387,7 @@ static void test_acpica(void)
         return;
     }
     for (guint i = 0; i < G_N_ELEMENTS(machines); i++) {
-        g_auto(Fixture) f;
+        g_auto(Fixture) f = {0};
         g_autoptr(AcpiTables) t = NULL;
 
         fixture_init(&f, machines[i].max_cpus, machines[i].plugged, machines[i].ram, machines[i].max_ram);
