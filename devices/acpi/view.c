@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * view.c - gathers from the devices what the tables say, and publishes what the builders make of it.
+ *
+ * Tables must come out the same for the same configuration in whatever order it was plugged, so lists are sorted by what the
+ * guest sees: CPUs by slot, serial ports by I/O base, modules by slot. A device that is on its way out is still there.
+ */
+#include "view.h"
+
+#include "../../common/util.h"
+#include "../cpu/cpu.h"
+#include "../mem/memory-backend.h"
+
+/* ---- gathering ---- */
+
+static void gather_cpus(DeviceSet *set, AcpiView *v)
+{
+    guint n = cpu_slots_count(set);
+
+    v->cpus = g_array_sized_new(FALSE, FALSE, sizeof(AcpiCpu), n);
+    for (guint i = 0; i < n; i++) {
+        CpuSlot slot;
+        AcpiCpu cpu;
+
+        cpu_slot_get(set, i, &slot);
+        cpu.apic_id = slot.apic_id;
+        cpu.plugged = slot.cpu != NULL;
+        g_array_append_val(v->cpus, cpu);
+    }
+}
+
+static gint by_slot(gconstpointer a, gconstpointer b)
+{
+    return (gint)((const AcpiDimm *)a)->slot - (gint)((const AcpiDimm *)b)->slot;
+}
+
+static gint by_iobase(gconstpointer a, gconstpointer b)
+{
+    return (gint)((const AcpiSerial *)a)->iobase - (gint)((const AcpiSerial *)b)->iobase;
+}
+
+/* A number among the rows of a device of another folder; 0 if unset. */
+static guint64 row_value(const Device *dev, const char *name)
+{
+    int row = prop_table_row(dev->bag->table, name);
+    const PropDesc *d = row >= 0 ? &dev->bag->table->rows[row] : NULL;
+    static const unsigned sizes[] = {
+        [PROP_U8] = 1, [PROP_U16] = 2, [PROP_U32] = 4, [PROP_U64] = 8, [PROP_SIZE] = 8,
+    };
+
+    g_assert(d && d->kind >= PROP_U8 && d->kind <= PROP_SIZE);
+    if (dev->bag->origin[row] == ORIGIN_UNSET)
+        return 0;
+    return le_get((const guint8 *)dev->bag->config + d->offset, sizes[d->kind]);
+}
+
+static void add_serial(AcpiView *v, const Device *dev)
+{
+    /* The port numbers that guests expect are four. More are found by their address only. */
+    if (v->n_serial == ACPI_MAX_SERIAL)
+        return;
+    v->serial[v->n_serial++] = (AcpiSerial){.iobase = row_value(dev, "iobase"), .irq = row_value(dev, "irq")};
+}
+
+static gboolean gather_device(Device *dev, gpointer view)
+{
+    AcpiView *v = view;
+
+    if (device_plug(dev) == PLUG_MEMORY) {
+        AcpiDimm dimm = {.size = dimm_size(dev), .slot = dimm_slot(dev)};
+
+        g_array_append_val(v->dimms, dimm);
+    } else if (g_str_equal(dev->type->name, "isa-serial")) {
+        add_serial(v, dev);
+    }
+    return TRUE;
+}
+
+AcpiView *acpi_view_new(DeviceSet *set)
+{
+    AcpiView *v = g_new0(AcpiView, 1);
+
+    v->board = board_config(set);
+    g_assert(v->board);
+    v->below_4g = mem_below_4g(set);
+    v->above_4g = mem_above_4g(set);
+    v->dimms = g_array_new(FALSE, FALSE, sizeof(AcpiDimm));
+    gather_cpus(set, v);
+    device_set_foreach(set, gather_device, v);
+    g_array_sort(v->dimms, by_slot);
+    qsort(v->serial, v->n_serial, sizeof v->serial[0], by_iobase);
+    return v;
+}
+
+void acpi_view_free(AcpiView *v)
+{
+    g_array_unref(v->cpus);
+    g_array_unref(v->dimms);
+    g_free(v);
+}
+
+/* ---- publishing ---- */
+
+AcpiTables *acpi_build(DeviceSet *set)
+{
+    g_autoptr(AcpiView) v = acpi_view_new(set);
+
+    return acpi_build_view(v);
+}
+
+static void publish(DeviceSet *set, const char *name, const void *bytes, gsize len)
+{
+    g_autoptr(GBytes) content = g_bytes_new(bytes, len);
+
+    fw_cfg_set_file(set, name, content);
+}
+
+void acpi_publish_fw_cfg(DeviceSet *set)
+{
+    g_autoptr(AcpiTables) t = acpi_build(set);
+    g_autoptr(GByteArray) script = acpi_loader_script(t); /* also clears the checksums */
+
+    publish(set, "etc/acpi/tables", t->blob->data, t->blob->len);
+    publish(set, "etc/acpi/rsdp", t->rsdp, sizeof t->rsdp);
+    publish(set, "etc/table-loader", script->data, script->len);
+}
+
+GByteArray *smbios_build_tables(DeviceSet *set)
+{
+    g_autoptr(AcpiView) v = acpi_view_new(set);
+
+    return smbios_build_view(v);
+}
+
+/* Firmware puts the table's address into the anchor. */
+void smbios_publish_fw_cfg(DeviceSet *set)
+{
+    g_autoptr(GByteArray) tables = smbios_build_tables(set);
+    guint8 anchor[24];
+
+    smbios_anchor(0, tables->len, anchor);
+    publish(set, "etc/smbios/smbios-tables", tables->data, tables->len);
+    publish(set, "etc/smbios/smbios-anchor", anchor, sizeof anchor);
+}
+
+void acpi_abi(Device *board, AbiSink *sink)
+{
+    g_autoptr(AcpiTables) t = acpi_build(board->set);
+    g_autoptr(GByteArray) smbios = smbios_build_tables(board->set);
+
+    for (guint i = 0; i < t->tables->len; i++) {
+        const AcpiTable *table = &g_array_index(t->tables, AcpiTable, i);
+        const guint8 *bytes = t->blob->data + table->start;
+        g_autofree char *name = g_strdup_printf("acpi:%.4s", (const char *)bytes);
+
+        abi_leaf(sink, name, bytes, table->length, NULL);
+    }
+    abi_leaf(sink, "acpi:RSDP", t->rsdp, sizeof t->rsdp, NULL);
+    abi_leaf(sink, "smbios", smbios->data, smbios->len, NULL);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * view.h - the machine as its tables describe it: the board's rows and a few lists gathered from the plugged devices
+ * (view.c), so that the builders are pure functions which tests call without a machine.
+ */
+#pragma once
+
+#include "../platform/board.h"
+
+typedef struct {
+    guint32  apic_id;
+    gboolean plugged;
+} AcpiCpu;
+
+typedef struct {
+    guint16 iobase;
+    guint8  irq;
+} AcpiSerial;
+
+typedef struct {
+    guint64 size;
+    guint   slot;
+} AcpiDimm;
+
+#define ACPI_MAX_SERIAL 4
+
+typedef struct {
+    const BoardConfig *board;                 /* not owned */
+    guint64            below_4g, above_4g;    /* base RAM at 0 and at 4 GiB */
+    GArray            *cpus;                  /* AcpiCpu, one a slot in index order */
+    GArray            *dimms;                 /* AcpiDimm of base RAM, by slot */
+    guint              n_serial;
+    AcpiSerial         serial[ACPI_MAX_SERIAL]; /* by I/O base */
+} AcpiView;
+
+AcpiView *acpi_view_new(DeviceSet *set);
+void      acpi_view_free(AcpiView *v);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AcpiView, acpi_view_free)
+
+/* Memory may be plugged later: the device-memory region exists and the tables announce it. */
+static inline gboolean acpi_view_hotplug_memory(const AcpiView *v)
+{
+    return v->board->memory_slots > 0 && v->board->max_memory > v->below_4g + v->above_4g &&
+           v->board->device_memory_base >= (G_GUINT64_CONSTANT(1) << 32);
+}
+
+/* ---- the builders (tables.c, dsdt.c, smbios.c) ---- */
+
+AcpiTables *acpi_build_view(const AcpiView *v);
+/* Appends the DSDT's AML, without its header. */
+void        acpi_dsdt_body(const AcpiView *v, GByteArray *out);
+/* The linker-loader script (fw_cfg etc/table-loader) for T, which is not yet relocated; T's blob and RSDP as firmware has
+ * to find them: checksum bytes zero. */
+GByteArray *acpi_loader_script(AcpiTables *t);
+GByteArray *smbios_build_view(const AcpiView *v);
