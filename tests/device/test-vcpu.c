@@ -238,7 +238,7 @@ static void test_pause_resume(void)
 
         vm_run(r->vm);
         if (i % 100 == 0)
-            rig_wait_for(r, &r->count, r->count + 10);
+            rig_wait_for(r, &r->count, g_atomic_int_get(&r->count) + 10);
         vm_pause(r->vm);
         ours = g_atomic_int_get(&r->count);
         guests = rig_ram32(r, 0x2000);
