@@ -206,6 +206,21 @@ gboolean vcpu_is_current(const Vcpu *vcpu)
     return current_vcpu && &current_vcpu->base == vcpu;
 }
 
+/* A thread that was just started may not have said its number yet. Under the test accelerator the number is
+ * there from the start. */
+pid_t vcpu_thread_id(const Vcpu *vcpu)
+{
+    KvmState *s = vcpu->vm->kvm;
+    gint      id = g_atomic_int_get(&vcpu->thread_id);
+
+    if (id != 0 || !s || !((const KvmVcpu *)vcpu)->thread)
+        return id;
+    LOCK_SCOPE(&s->lock);
+    while ((id = g_atomic_int_get(&vcpu->thread_id)) == 0)
+        lock_wait(&s->at_rest, &s->lock);
+    return id;
+}
+
 /* ---- the whole machine: main thread, but for hold ---- */
 
 void kvm_run(Vm *vm)
@@ -269,7 +284,7 @@ Vcpu *kvm_vcpu_new(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model,
     return &v->base;
 }
 
-/* Waits until the thread has said its number: from then on it can be kicked and shown. */
+/* The thread counts as parked until it first leaves its safe point, so nobody waits for it to come up. */
 gboolean kvm_vcpu_start(Vcpu *vcpu, GError **error)
 {
     KvmVcpu  *v = (KvmVcpu *)vcpu;
@@ -280,14 +295,11 @@ gboolean kvm_vcpu_start(Vcpu *vcpu, GError **error)
     if (!vcpu_core_snapshot(vcpu->vm, v->core, error))
         return FALSE;
     g_snprintf(name, sizeof name, "CPU %u/KVM", vcpu->index);
-    LOCK_SCOPE(&s->lock);
+    LOCK_SCOPE(&s->lock); /* a vm_hold() from another CPU finds the thread in the list, or not yet running */
     v->thread = g_thread_try_new(name, vcpu_thread, v, error);
-    if (!v->thread)
-        return FALSE;
-    g_ptr_array_add(s->vcpus, v);
-    while (g_atomic_int_get(&vcpu->thread_id) == 0)
-        lock_wait(&s->at_rest, &s->lock);
-    return TRUE;
+    if (v->thread)
+        g_ptr_array_add(s->vcpus, v);
+    return v->thread != NULL;
 }
 
 static void end_thread(KvmVcpu *v)

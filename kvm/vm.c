@@ -273,7 +273,7 @@ guint vm_phys_bits(Vm *vm)
     return vm->ops->phys_bits(vm);
 }
 
-/* ---- vCPUs: the accelerator's, by its table ---- */
+/* ---- vCPUs: the accelerator's, by its table (what asks for threads is in vcpu.c) ---- */
 
 Vcpu *vcpu_new(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model, GError **error)
 {
@@ -299,11 +299,6 @@ guint vcpu_index(const Vcpu *vcpu)
 guint32 vcpu_apic_id(const Vcpu *vcpu)
 {
     return vcpu->apic_id;
-}
-
-pid_t vcpu_thread_id(const Vcpu *vcpu)
-{
-    return g_atomic_int_get(&vcpu->thread_id);
 }
 
 const guint32 *vcpu_refused_msrs(const Vcpu *vcpu, guint *n)
