@@ -1,19 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* cmd-session.c - what the program is: query-version, query-name and the like; quit. */
-#include "config.h"
+/* cmd-session.c - what the machine is called and runs on; quit. (qmp/session-commands.c has the protocol's own.) */
 #include "handlers.h"
-
-gboolean cmd_query_version(Machine *m, QmpRequest *req, VersionInfo **ret, GError **error)
-{
-    VersionInfo *info = g_new0(VersionInfo, 1);
-
-    info->qemu = g_new0(VersionTriple, 1); /* the dialect that we speak */
-    info->qemu->major = QMP_DIALECT_MAJOR;
-    info->qemu->minor = QMP_DIALECT_MINOR;
-    info->package = g_strdup("backplane-" PACKAGE_VERSION);
-    *ret = info;
-    return TRUE;
-}
 
 gboolean cmd_query_name(Machine *m, QmpRequest *req, NameInfo **ret, GError **error)
 {
@@ -49,8 +36,15 @@ gboolean cmd_query_command_line_options(Machine *m, QmpRequest *req, const Query
     return TRUE;
 }
 
+static gboolean quit(gpointer user)
+{
+    machine_quit(user, FALSE, SHUTDOWN_CAUSE_HOST_QMP_QUIT, 0);
+    return G_SOURCE_REMOVE;
+}
+
+/* The answer goes first, then SHUTDOWN: clients of QEMU know it that way. */
 gboolean cmd_quit(Machine *m, QmpRequest *req, GError **error)
 {
-    machine_quit(m, FALSE, SHUTDOWN_CAUSE_HOST_QMP_QUIT, 0);
+    g_idle_add_full(G_PRIORITY_HIGH, quit, m, NULL);
     return TRUE;
 }
