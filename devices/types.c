@@ -19,6 +19,7 @@ extern const DeviceType iothread_type;
 extern const DeviceType isa_debug_exit_type;
 extern const DeviceType isa_debugcon_type;
 extern const DeviceType isa_serial_type;
+extern const DeviceType linux_loader_type;
 extern const DeviceType lpc_type;
 extern const DeviceType memory_backend_file_type;
 extern const DeviceType memory_backend_memfd_type;
@@ -47,6 +48,7 @@ const DeviceType *const device_types[] = {
     &isa_debug_exit_type,
     &isa_debugcon_type,
     &isa_serial_type,
+    &linux_loader_type,
     &lpc_type,
     &memory_backend_file_type,
     &memory_backend_memfd_type,
