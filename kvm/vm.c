@@ -132,11 +132,11 @@ static GMainContext *own_context(void)
 
 static void vm_release(Vm *vm)
 {
+    vm->ops->close(vm); /* first: an accelerator may have regions, lines and timers of its own */
     vm_irq_exit(vm);
     vm_bus_exit(vm);
     vm_memory_exit(vm);
     vm_clock_exit(vm);
-    vm->ops->close(vm);
     posts_exit(vm);
     g_main_context_unref(vm->context);
     g_free(vm);

@@ -89,6 +89,8 @@ gboolean vm_qtest_attach(Vm *vm, int fd, GError **error);
 gboolean vm_qtest_listen(Vm *vm, int listen_fd, GError **error);
 /* Feeds one request line and returns the reply lines: for device tests in process and the fuzzer. Caller frees. */
 char    *vm_qtest_line(Vm *vm, const char *line);
+/* [any] Takes the oldest recorded message to the LAPICs (MSI or from the IOAPIC); FALSE: none. The last 256 are kept. */
+gboolean vm_test_take_msi(Vm *vm, guint64 *address, guint32 *data);
 
 /* ---- interrupt controllers, PIT and kvmclock as one record (machine paused) ---- */
 void      vm_irqchip_reset(Vm *vm);
