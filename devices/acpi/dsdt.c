@@ -115,13 +115,13 @@ static void isa_device(Aml *a, const char *name, const char *hid, const Ports *p
     aml_end(a);
 }
 
-static void serial_port(Aml *a, guint index, const AcpiSerial *port)
+static void serial_port(Aml *a, const AcpiSerial *port)
 {
-    char name[5] = {'C', 'O', 'M', '1' + index, 0};
+    char name[5] = {'C', 'O', 'M', '1' + port->index, 0};
 
     aml_device(a, name);
     aml_name(a, "_HID", AML_EISAID("PNP0501"));
-    aml_name(a, "_UID", AML_INT(index + 1));
+    aml_name(a, "_UID", AML_INT(port->index + 1));
     aml_name(a, "_STA", AML_INT(0x0f));
     aml_name_of(a, "_CRS");
     aml_resources(a);
@@ -142,7 +142,7 @@ static void lpc_bridge(Aml *a, const AcpiView *v)
     isa_device(a, "TMR", "PNP0100", pit, G_N_ELEMENTS(pit), 0);
     isa_device(a, "RTC", "PNP0B00", rtc, G_N_ELEMENTS(rtc), 8);
     for (guint i = 0; i < v->n_serial; i++)
-        serial_port(a, i, &v->serial[i]);
+        serial_port(a, &v->serial[i]);
     aml_end(a);
 }
 

@@ -3,7 +3,7 @@
  * view.c - gathers from the devices what the tables say, and publishes what the builders make of it.
  *
  * Tables must come out the same for the same configuration in whatever order it was plugged, so lists are sorted by what the
- * guest sees: CPUs by slot, serial ports by I/O base, modules by slot. A device that is on its way out is still there.
+ * guest sees: CPUs by slot, serial ports by index, modules by slot. A device that is on its way out is still there.
  */
 #include "view.h"
 
@@ -34,32 +34,17 @@ static gint by_slot(gconstpointer a, gconstpointer b)
     return (gint)((const AcpiDimm *)a)->slot - (gint)((const AcpiDimm *)b)->slot;
 }
 
-static gint by_iobase(gconstpointer a, gconstpointer b)
+static gint by_index(gconstpointer a, gconstpointer b)
 {
-    return (gint)((const AcpiSerial *)a)->iobase - (gint)((const AcpiSerial *)b)->iobase;
-}
-
-/* A number among the rows of a device of another folder; 0 if unset. */
-static guint64 row_value(const Device *dev, const char *name)
-{
-    int row = prop_table_row(dev->bag->table, name);
-    const PropDesc *d = row >= 0 ? &dev->bag->table->rows[row] : NULL;
-    static const unsigned sizes[] = {
-        [PROP_U8] = 1, [PROP_U16] = 2, [PROP_U32] = 4, [PROP_U64] = 8, [PROP_SIZE] = 8,
-    };
-
-    g_assert(d && d->kind >= PROP_U8 && d->kind <= PROP_SIZE);
-    if (dev->bag->origin[row] == ORIGIN_UNSET)
-        return 0;
-    return le_get((const guint8 *)dev->bag->config + d->offset, sizes[d->kind]);
+    return (gint)((const AcpiSerial *)a)->index - (gint)((const AcpiSerial *)b)->index;
 }
 
 static void add_serial(AcpiView *v, const Device *dev)
 {
-    /* The port numbers that guests expect are four. More are found by their address only. */
-    if (v->n_serial == ACPI_MAX_SERIAL)
-        return;
-    v->serial[v->n_serial++] = (AcpiSerial){.iobase = row_value(dev, "iobase"), .irq = row_value(dev, "irq")};
+    const IsaSerialConfig *config = DEVICE_CONFIG(dev, IsaSerialConfig);
+
+    g_assert(v->n_serial < ACPI_MAX_SERIAL); /* each has an index of its own, 0 to 3 */
+    v->serial[v->n_serial++] = (AcpiSerial){.index = config->index, .iobase = config->iobase, .irq = config->irq};
 }
 
 static gboolean gather_device(Device *dev, gpointer view)
@@ -88,7 +73,7 @@ AcpiView *acpi_view_new(DeviceSet *set)
     gather_cpus(set, v);
     device_set_foreach(set, gather_device, v);
     g_array_sort(v->dimms, by_slot);
-    qsort(v->serial, v->n_serial, sizeof v->serial[0], by_iobase);
+    qsort(v->serial, v->n_serial, sizeof v->serial[0], by_index);
     return v;
 }
 

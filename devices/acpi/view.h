@@ -13,6 +13,7 @@ typedef struct {
 } AcpiCpu;
 
 typedef struct {
+    guint8  index; /* 0: COM1 */
     guint16 iobase;
     guint8  irq;
 } AcpiSerial;
@@ -30,7 +31,7 @@ typedef struct {
     GArray            *cpus;                  /* AcpiCpu, one a slot in index order */
     GArray            *dimms;                 /* AcpiDimm of base RAM, by slot */
     guint              n_serial;
-    AcpiSerial         serial[ACPI_MAX_SERIAL]; /* by I/O base */
+    AcpiSerial         serial[ACPI_MAX_SERIAL]; /* by index */
 } AcpiView;
 
 AcpiView *acpi_view_new(DeviceSet *set);

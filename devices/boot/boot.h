@@ -21,12 +21,12 @@
 
 typedef struct {
     int     fd;   /* -1: none */
-    char   *name; /* for messages: "linux-loader 'id': kernel '/path'" */
+    char   *name; /* for messages: "Property 'kernel' of device 'id': '/path'" */
     guint64 size;
 } BootFile;
 
-/* Opens a regular, non-empty file for reading. WHAT begins its messages: "linux-loader 'id': kernel". */
-gboolean boot_file_open(BootFile *f, const char *what, const char *path, GError **error);
+/* Takes FD and NAME, also when it fails: it must be a regular file that is not empty. */
+gboolean boot_file_take(BootFile *f, int fd, char *name, GError **error);
 void     boot_file_close(BootFile *f); /* also of one that is closed or {.fd = -1} */
 /* Reads exactly LEN bytes; PART names them: "ELF header". */
 gboolean boot_file_read(const BootFile *f, guint64 offset, void *buf, gsize len, const char *part, GError **error);
@@ -60,8 +60,9 @@ typedef struct {
     guint        header_end;
 } BootKernel;
 
-/* Opens and checks; PROTOCOL ANY takes the first of PVH, Linux, multiboot that the file offers. */
-gboolean boot_kernel_open(BootKernel *k, const char *what, const char *path, BootProtocol protocol, GError **error);
+/* Takes FD and NAME as boot_file_take() and checks; PROTOCOL ANY takes the first of PVH, Linux, multiboot that the file offers.
+ * On failure K is closed. */
+gboolean boot_kernel_open(BootKernel *k, int fd, char *name, BootProtocol protocol, GError **error);
 void     boot_kernel_close(BootKernel *k);
 /* Adds a segment after checking it against the file, 4 GiB and the others. */
 gboolean boot_kernel_add_segment(BootKernel *k, const BootSegment *s, GError **error);

@@ -9,7 +9,6 @@
 #include "boot.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 
 #define FOUR_GIB (G_GUINT64_CONSTANT(1) << 32)
@@ -32,17 +31,12 @@ static gboolean check_file(BootFile *f, GError **error)
     return TRUE;
 }
 
-gboolean boot_file_open(BootFile *f, const char *what, const char *path, GError **error)
+gboolean boot_file_take(BootFile *f, int fd, char *name, GError **error)
 {
-    g_autofree char *quoted = error_quote(path, -1);
-
-    f->name = g_strdup_printf("%s '%s'", what, quoted);
-    /* Not blocking: a FIFO would wait for its writer before it can be refused. */
-    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (f->fd >= 0 && check_file(f, error))
+    f->fd = fd;
+    f->name = name;
+    if (check_file(f, error))
         return TRUE;
-    if (f->fd < 0)
-        error_set_errno(error, errno, "%s", f->name);
     boot_file_close(f);
     return FALSE;
 }
@@ -197,15 +191,14 @@ static gboolean open_head(BootKernel *k, const guint8 *head, gsize n, BootProtoc
     return error_set(error, "%s can not be started by protocol '%s'", k->file.name, protocol_names[wanted]);
 }
 
-gboolean boot_kernel_open(BootKernel *k, const char *what, const char *path, BootProtocol protocol, GError **error)
+gboolean boot_kernel_open(BootKernel *k, int fd, char *name, BootProtocol protocol, GError **error)
 {
     guint8 head[BOOT_HEAD_LEN] = {0};
     gsize n;
 
     memset(k, 0, sizeof *k);
     k->cmdline_max = BOOT_CMDLINE_MAX;
-    k->file.fd = -1;
-    if (!boot_file_open(&k->file, what, path, error))
+    if (!boot_file_take(&k->file, fd, name, error))
         return FALSE;
     n = MIN(k->file.size, sizeof head);
     if (boot_file_read(&k->file, 0, head, n, "beginning", error) && open_head(k, head, n, protocol, error))

@@ -6,7 +6,8 @@
  * Tables, memory map and kernel are written anew each time, because the guest may have overwritten them and because CPUs may
  * have come or gone since. What the guest sees follows from the rows, the files and the board, so there is no state.
  */
-#include "../acpi/view.h"
+#include <fcntl.h>
+
 #include "../cpu/cpu.h"
 #include "boot.h"
 
@@ -16,32 +17,64 @@ typedef struct {
     BootFile   initrd;
 } LinuxLoader;
 
-static gboolean loader_realize(Device *dev, GError **error)
+static char *file_name(const Device *dev, const char *prop, const char *path)
 {
-    LinuxLoader *l = (LinuxLoader *)dev;
-    const LinuxLoaderConfig *config = DEVICE_CONFIG(dev, LinuxLoaderConfig);
-    g_autofree char *kernel = g_strdup_printf("linux-loader '%s': kernel", dev->id);
-    g_autofree char *initrd = g_strdup_printf("linux-loader '%s': initrd", dev->id);
-    gsize len = config->append ? strlen(config->append) : 0;
+    g_autofree char *quoted = error_quote(path, -1);
 
-    l->initrd.fd = -1;
-    if (!boot_kernel_open(&l->kernel, kernel, config->kernel, (BootProtocol)config->protocol, error))
-        return FALSE;
-    if (len > l->kernel.cmdline_max)
-        return error_set(error, "linux-loader '%s': append has %" G_GSIZE_FORMAT " bytes, kernel '%s' takes %u", dev->id, len,
-                         config->kernel, l->kernel.cmdline_max);
-    return !config->initrd || boot_file_open(&l->initrd, initrd, config->initrd, error);
+    return g_strdup_printf("Property '%s' of device '%s': '%s'", prop, dev->id, quoted);
 }
 
+/* Not blocking: a FIFO would wait for its writer before it can be refused. */
+static int open_file(Device *dev, const char *prop, const char *path, GError **error)
+{
+    return device_open_path(dev, prop, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, error);
+}
+
+static gboolean open_kernel(LinuxLoader *l, const LinuxLoaderConfig *config, GError **error)
+{
+    int fd = open_file(&l->dev, "kernel", config->kernel, error);
+    gsize len = strlen(config->append);
+
+    if (fd < 0)
+        return FALSE;
+    if (!boot_kernel_open(&l->kernel, fd, file_name(&l->dev, "kernel", config->kernel), (BootProtocol)config->protocol, error))
+        return FALSE;
+    if (len <= l->kernel.cmdline_max)
+        return TRUE;
+    return error_set(error, "Property 'append' of device '%s' has %" G_GSIZE_FORMAT " bytes, kernel '%s' takes %u", l->dev.id,
+                     len, config->kernel, l->kernel.cmdline_max);
+}
+
+static gboolean open_initrd(LinuxLoader *l, const LinuxLoaderConfig *config, GError **error)
+{
+    int fd;
+
+    if (!config->initrd)
+        return TRUE;
+    fd = open_file(&l->dev, "initrd", config->initrd, error);
+    return fd >= 0 && boot_file_take(&l->initrd, fd, file_name(&l->dev, "initrd", config->initrd), error);
+}
+
+/* A file without a name is not open. */
 static void loader_unrealize(Device *dev)
 {
     LinuxLoader *l = (LinuxLoader *)dev;
 
-    /* A realize that failed early left them closed, and one never tried left zeros. */
     if (l->kernel.file.name)
         boot_kernel_close(&l->kernel);
     if (l->initrd.name)
         boot_file_close(&l->initrd);
+}
+
+static gboolean loader_realize(Device *dev, GError **error)
+{
+    LinuxLoader *l = (LinuxLoader *)dev;
+    const LinuxLoaderConfig *config = DEVICE_CONFIG(dev, LinuxLoaderConfig);
+
+    if (open_kernel(l, config, error) && open_initrd(l, config, error))
+        return TRUE;
+    loader_unrealize(dev);
+    return FALSE;
 }
 
 static gboolean load(LinuxLoader *l, const MemMap *map, VcpuBoot *boot, GError **error)
@@ -57,7 +90,7 @@ static gboolean load(LinuxLoader *l, const MemMap *map, VcpuBoot *boot, GError *
         .acpi = acpi,
         .smbios = smbios,
         .initrd = l->initrd.name ? &l->initrd : NULL,
-        .cmdline = config->append ? config->append : "",
+        .cmdline = config->append,
     };
 
     m.ram.regions = mem_map_regions(map, &m.ram.n);
@@ -73,7 +106,7 @@ static gboolean loader_power_on(Device *dev, GError **error)
     gboolean ok;
 
     if (!bsp)
-        return error_set(error, "linux-loader '%s': there is no CPU to start the kernel on", dev->id);
+        return error_set(error, "Device '%s' has no CPU to start its kernel on: plug one first", dev->id);
     map = vm_memory_ref_map(vm);
     ok = load((LinuxLoader *)dev, map, &boot, error);
     vm_memory_unref_map(vm, map);

@@ -380,7 +380,7 @@ static void test_acpica(void)
     static const struct { guint max_cpus, plugged, n_serial; guint64 ram, max_ram; } machines[] = {
         {1, 1, 0, MIB(512), MIB(512)}, {8, 2, 1, GIB(6), GIB(64)}, {300, 5, 4, GIB(64), GIB(1024)},
     };
-    static const AcpiSerial ports[] = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e8, 3}};
+    static const AcpiSerial ports[] = {{0, 0x3f8, 4}, {1, 0x2f8, 3}, {2, 0x3e8, 4}, {3, 0x2e8, 3}};
 
     if (!have_tool("iasl") || !have_tool("acpiexec")) {
         g_test_skip("iasl and acpiexec (package acpica-tools) are not installed");

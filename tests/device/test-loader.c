@@ -5,7 +5,7 @@
  */
 #include "boot-fixture.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <sys/stat.h>
 
@@ -182,10 +182,23 @@ static char *write_file(const void *bytes, gsize len)
     return path;
 }
 
+static int open_fd(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    return fd;
+}
+
+static gboolean open_path(BootKernel *k, const char *path, BootProtocol protocol, GError **error)
+{
+    return boot_kernel_open(k, open_fd(path), g_strdup_printf("kernel '%s'", path), protocol, error);
+}
+
 static gboolean open_bytes(BootKernel *k, const GByteArray *file, BootProtocol protocol, GError **error)
 {
     g_autofree char *path = write_file(file->data, file->len);
-    gboolean ok = boot_kernel_open(k, "kernel", path, protocol, error);
+    gboolean ok = open_path(k, path, protocol, error);
 
     g_unlink(path);
     return ok;
@@ -251,7 +264,7 @@ static void add_initrd(BootFixture *f, BootFile *initrd, gsize len)
     for (gsize i = 0; i < len; i++)
         bytes[i] = i * 3;
     path = write_file(bytes, len);
-    boot_file_open(initrd, "initrd", path, &error);
+    boot_file_take(initrd, open_fd(path), g_strdup("initrd"), &error);
     g_assert_no_error(error);
     g_unlink(path);
     f->m.initrd = initrd;
@@ -638,8 +651,8 @@ static void check_path(const char *path, const char *message)
     g_autoptr(GError) error = NULL;
     BootKernel k;
 
-    g_assert_false(boot_kernel_open(&k, "linux-loader 'l': kernel", path, BOOT_ANY, &error));
-    if (!strstr(error->message, message) || !strstr(error->message, "linux-loader 'l': kernel '"))
+    g_assert_false(open_path(&k, path, BOOT_ANY, &error));
+    if (!strstr(error->message, message) || !strstr(error->message, "kernel '/"))
         g_error("'%s' expected in '%s'", message, error->message);
 }
 
@@ -650,11 +663,9 @@ static void test_paths(void)
 
     g_assert_cmpint(mkfifo(fifo, 0600), ==, 0);
     g_assert_true(g_file_set_contents(empty, "", 0, NULL));
-    check_path("/nonexistent/kernel", "No such file or directory");
     check_path(dir, "is a directory, not a file");
     check_path(fifo, "is not a regular file");
     check_path(empty, "is empty");
-    check_path("", "No such file or directory");
     g_unlink(fifo);
     g_unlink(empty);
     g_rmdir(dir);
@@ -723,7 +734,7 @@ static void test_shrinks(void)
     VcpuBoot boot;
 
     boot_fixture_init(&f, MIB(8), MIB(1));
-    g_assert_true(boot_kernel_open(&k, "kernel", path, BOOT_ANY, &error));
+    g_assert_true(open_path(&k, path, BOOT_ANY, &error));
     g_assert_cmpint(truncate(path, CODE_AT + 100), ==, 0);
     g_assert_false(boot_load(&k, &f.m, &boot, &error));
     g_assert_nonnull(strstr(error->message, "became shorter while it was read"));
@@ -776,7 +787,7 @@ static void load_real(const char *variable, BootProtocol protocol)
         return;
     }
     boot_fixture_init(&f, MIB(256), MIB(24));
-    boot_kernel_open(&k, "kernel", path, BOOT_ANY, &error);
+    open_path(&k, path, BOOT_ANY, &error);
     g_assert_no_error(error);
     g_assert_cmpint(k.protocol, ==, protocol);
     t = g_get_monotonic_time();
