@@ -37,25 +37,35 @@ static inline void boot_fixture_map(BootFixture *f, guint64 ram)
 }
 
 /* RAM: bytes, more than SPLIT, where the second region begins. */
-static inline void boot_fixture_init(BootFixture *f, guint64 ram, guint64 split)
+static inline void boot_fixture_ram(BootFixture *f, guint64 ram, guint64 split)
 {
-    memset(f, 0, sizeof *f);
-    fixture_init(&f->board, 2, 1, ram, ram);
     f->regions[0] = (MemRegion){.gpa = 0, .size = split, .hva = guarded_ram(split)};
     f->regions[1] = (MemRegion){.gpa = split, .size = ram - split, .hva = guarded_ram(ram - split)};
     f->m.ram = (BootRam){.regions = f->regions, .n = 2};
     f->m.low_end = ram;
-    f->m.acpi = acpi_build_view(&f->board.view);
-    f->m.smbios = smbios_build_view(&f->board.view);
-    f->m.cmdline = "console=ttyS0 quiet";
     boot_fixture_map(f, ram);
 }
 
-static inline void boot_fixture_clear(BootFixture *f)
+static inline void boot_fixture_ram_clear(BootFixture *f)
 {
     for (guint i = 0; i < 2; i++)
         munmap(f->regions[i].hva - 4096, f->regions[i].size + 8192);
     g_array_unref(f->m.map);
+}
+
+static inline void boot_fixture_init(BootFixture *f, guint64 ram, guint64 split)
+{
+    memset(f, 0, sizeof *f);
+    fixture_init(&f->board, 2, 1, ram, ram);
+    boot_fixture_ram(f, ram, split);
+    f->m.acpi = acpi_build_view(&f->board.view);
+    f->m.smbios = smbios_build_view(&f->board.view);
+    f->m.cmdline = "console=ttyS0 quiet";
+}
+
+static inline void boot_fixture_clear(BootFixture *f)
+{
+    boot_fixture_ram_clear(f);
     acpi_tables_free(f->m.acpi);
     g_byte_array_unref(f->m.smbios);
     fixture_clear(&f->board);
