@@ -2,13 +2,14 @@
 /*
  * codec.c - see codec.h.
  *
- * Decoding walks the members of the JSON object once and looks each up in the type's table, so an unknown member is
- * found where it stands; what was not seen and is not optional is missing. The path in messages is a chain of
- * frames on the stack, written out only when something is wrong: the good case allocates nothing for it. Recursion goes
- * no deeper than the document does, which the reader limits.
+ * Decoding walks the members of the JSON object once and looks each up in the type's table, so an
+ * unknown member is found where it stands; what was not seen and is not optional is missing. The
+ * path in messages is a chain of frames on the stack, written out only when something is wrong: the
+ * good case allocates nothing for it. Recursion goes no deeper than the document does, which the
+ * reader limits.
  *
- * A union is decoded in two steps, since its discriminator may stand anywhere in the object: first the discriminator
- * alone, then all members against the union's own table and the variant's.
+ * A union is decoded in two steps, since its discriminator may stand anywhere in the object: first
+ * the discriminator alone, then all members against the union's own table and the variant's.
  */
 #include "codec.h"
 
@@ -20,7 +21,7 @@ typedef struct Path Path;
 struct Path {
     const Path *up;
     const char *name; /* NULL: an element of a list */
-    guint       index;
+    guint index;
 };
 
 static void path_write(const Path *path, GString *out)
@@ -62,7 +63,7 @@ static char *quote_raw(JsonVal v)
 /* ---- scalars ---- */
 
 static const struct {
-    guint8      size;
+    guint8 size;
     const char *name; /* in messages */
 } scalars[] = {
     [CODEC_BOOL] = { sizeof(gboolean), "boolean" },
@@ -106,18 +107,21 @@ static gboolean wrong_integer(guint8 kind, JsonVal v, const Path *path, GError *
 }
 
 /* Little-endian: the low bytes of the value are the narrow one. */
-static gboolean decode_signed(guint8 kind, JsonVal v, gpointer field, const Path *path, GError **error)
+static gboolean decode_signed(guint8 kind, JsonVal v, gpointer field, const Path *path,
+                              GError **error)
 {
     guint bits = scalars[kind].size * 8u;
     gint64 n;
 
-    if (!json_get_int64(v, &n) || (bits < 64 && (n < -(1ll << (bits - 1)) || n >= 1ll << (bits - 1))))
+    if (!json_get_int64(v, &n) ||
+        (bits < 64 && (n < -(1ll << (bits - 1)) || n >= 1ll << (bits - 1))))
         return wrong_integer(kind, v, path, error);
     memcpy(field, &n, scalars[kind].size);
     return TRUE;
 }
 
-static gboolean decode_unsigned(guint8 kind, JsonVal v, gpointer field, const Path *path, GError **error)
+static gboolean decode_unsigned(guint8 kind, JsonVal v, gpointer field, const Path *path,
+                                GError **error)
 {
     guint bits = scalars[kind].size * 8u;
     guint64 n;
@@ -128,7 +132,8 @@ static gboolean decode_unsigned(guint8 kind, JsonVal v, gpointer field, const Pa
     return TRUE;
 }
 
-static gboolean decode_enum(const char *const *names, JsonVal v, int *field, const Path *path, GError **error)
+static gboolean decode_enum(const char *const *names, JsonVal v, int *field, const Path *path,
+                            GError **error)
 {
     if (json_kind(v) != JSON_KIND_STRING)
         return wrong_kind(path, "string", error);
@@ -142,7 +147,8 @@ static gboolean decode_enum(const char *const *names, JsonVal v, int *field, con
     g_autofree char *at = path_text(path);
     g_autofree char *got = quote_raw(v);
     g_autofree char *known = g_strjoinv(", ", (char **)names);
-    return error_set(error, "Parameter '%s' does not accept value %s (accepts: %s)", at, got, known);
+    return error_set(error, "Parameter '%s' does not accept value %s (accepts: %s)", at, got,
+                     known);
 }
 
 static gboolean decode_string(JsonVal v, char **field, const Path *path, GError **error)
@@ -157,7 +163,8 @@ static gboolean decode_string(JsonVal v, char **field, const Path *path, GError 
     return TRUE;
 }
 
-static gboolean decode_bag(const char *discriminator, JsonVal v, PropBag **field, const Path *path, GError **error)
+static gboolean decode_bag(const char *discriminator, JsonVal v, PropBag **field, const Path *path,
+                           GError **error)
 {
     if (json_kind(v) != JSON_KIND_OBJECT)
         return wrong_kind(path, "object", error);
@@ -174,7 +181,8 @@ static gboolean decode_bag(const char *discriminator, JsonVal v, PropBag **field
 static gpointer decode_new(const CodecType *type, JsonVal v, const Path *path, GError **error);
 
 /* One value that is not a list. */
-static gboolean decode_one(const CodecMember *m, JsonVal v, gpointer field, const Path *path, GError **error)
+static gboolean decode_one(const CodecMember *m, JsonVal v, gpointer field, const Path *path,
+                           GError **error)
 {
     switch ((CodecKind)m->kind) {
     case CODEC_STR:
@@ -218,7 +226,8 @@ static GDestroyNotify element_destroy(const CodecMember *m)
     return m->kind >= CODEC_DEVICE ? (GDestroyNotify)prop_bag_free : g_free;
 }
 
-static gboolean decode_pointers(const CodecMember *m, JsonVal v, GPtrArray **field, const Path *path, GError **error)
+static gboolean decode_pointers(const CodecMember *m, JsonVal v, GPtrArray **field,
+                                const Path *path, GError **error)
 {
     g_autoptr(GPtrArray) list = g_ptr_array_new_full(json_size(v), element_destroy(m));
     Path here = { .up = path };
@@ -236,7 +245,8 @@ static gboolean decode_pointers(const CodecMember *m, JsonVal v, GPtrArray **fie
     return TRUE;
 }
 
-static gboolean decode_scalars(const CodecMember *m, JsonVal v, GArray **field, const Path *path, GError **error)
+static gboolean decode_scalars(const CodecMember *m, JsonVal v, GArray **field, const Path *path,
+                               GError **error)
 {
     guint size = scalars[m->kind].size;
     g_autoptr(GArray) list = g_array_sized_new(FALSE, TRUE, size, json_size(v));
@@ -255,7 +265,8 @@ static gboolean decode_scalars(const CodecMember *m, JsonVal v, GArray **field, 
     return TRUE;
 }
 
-static gboolean decode_field(const CodecMember *m, JsonVal v, gpointer field, const Path *path, GError **error)
+static gboolean decode_field(const CodecMember *m, JsonVal v, gpointer field, const Path *path,
+                             GError **error)
 {
     if (!(m->flags & CODEC_LIST))
         return decode_one(m, v, field, path, error);
@@ -269,7 +280,8 @@ static gboolean unexpected(JsonVal name, const Path *path, GError **error)
 {
     gsize len;
     const char *raw = json_raw(name, &len);
-    g_autofree char *quoted = error_quote(raw + 1, (gssize)len - 2); /* without the string's own quotes */
+    g_autofree char *quoted =
+        error_quote(raw + 1, (gssize)len - 2); /* without the string's own quotes */
     Path here = { .up = path, .name = quoted };
     g_autofree char *at = path_text(&here);
 
@@ -292,7 +304,8 @@ static int find_member(const CodecType *type, JsonVal name)
     return -1;
 }
 
-static gboolean decode_member(const CodecMember *m, JsonVal v, gpointer value, const Path *path, GError **error)
+static gboolean decode_member(const CodecMember *m, JsonVal v, gpointer value, const Path *path,
+                              GError **error)
 {
     Path here = { .up = path, .name = m->name };
 
@@ -311,9 +324,10 @@ static gboolean all_there(const CodecType *type, guint64 seen, const Path *path,
     return TRUE;
 }
 
-/* Decodes the discriminator and allocates the variant's struct. *VARIANT NULL: it has no members. */
-static gboolean choose_variant(const CodecType *type, JsonVal v, gpointer value, const CodecType **variant,
-                               const Path *path, GError **error)
+/* Decodes the discriminator and allocates the variant's struct. *VARIANT NULL: it has no members.
+ */
+static gboolean choose_variant(const CodecType *type, JsonVal v, gpointer value,
+                               const CodecType **variant, const Path *path, GError **error)
 {
     const CodecMember *tag = &type->members[0];
     JsonVal v_tag;
@@ -328,7 +342,8 @@ static gboolean choose_variant(const CodecType *type, JsonVal v, gpointer value,
     return TRUE;
 }
 
-static gboolean decode_members(const CodecType *type, JsonVal v, gpointer value, const Path *path, GError **error)
+static gboolean decode_members(const CodecType *type, JsonVal v, gpointer value, const Path *path,
+                               GError **error)
 {
     const CodecType *variant = NULL;
     guint64 seen = 0, variant_seen = 0;
@@ -361,7 +376,8 @@ static gboolean decode_members(const CodecType *type, JsonVal v, gpointer value,
             return unexpected(name, path, error);
         }
     }
-    return all_there(type, seen, path, error) && (!variant || all_there(variant, variant_seen, path, error));
+    return all_there(type, seen, path, error) &&
+           (!variant || all_there(variant, variant_seen, path, error));
 }
 
 static gpointer decode_new(const CodecType *type, JsonVal v, const Path *path, GError **error)

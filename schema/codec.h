@@ -2,11 +2,13 @@
 /*
  * codec.h - decodes, encodes and frees the C types that the schema generates, from constant tables.
  *
- * The generator emits one CodecType a struct or union; everything that runs is here, once. A field is described
- * by a CodecMember, whether it is a member of a struct, an element's type or a command's whole result.
+ * The generator emits one CodecType a struct or union; everything that runs is here, once. A
+ * field is described by a CodecMember, whether it is a member of a struct, an element's type or a
+ * command's whole result.
  *
- * In memory: scalars by value, strings and `any` (JSON text) as char *, structs and unions by pointer, lists as
- * GPtrArray (scalars: GArray), a NULL list being an empty or absent one. An optional scalar has a gboolean before it.
+ * In memory: scalars by value, strings and `any` (JSON text) as char *, structs and unions by
+ * pointer, lists as GPtrArray (scalars: GArray; enums: of int), a NULL list being an empty or
+ * absent one. An optional scalar has a gboolean before it.
  */
 #pragma once
 
@@ -53,14 +55,16 @@ struct CodecType {
     const CodecMember *members;
     guint16            n_members; /* at most 64 */
     guint16            size;
-    /* Unions: member 0 is the discriminator, which selects a struct whose members stand in the same JSON object. */
-    guint16            variant_offset;          /* of the pointer to it */
-    const CodecType *const *variants;           /* by value; NULL entries have no members. NULL: not a union */
-    GDestroyNotify     destroy;                 /* frees one on the heap */
+    /* Unions: member 0 is the discriminator, which selects a struct whose members stand in the
+     * same JSON object. By value of it; NULL entries have no members. */
+    const CodecType *const *variants; /* NULL: not a union */
+    guint16            variant_offset; /* of the pointer to the variant */
+    GDestroyNotify     destroy;        /* frees one on the heap */
 };
 
-/* Fills the zeroed VALUE of a type from an object; on error VALUE is cleared again. V.doc NULL counts as an empty object (a
- * command without arguments). Errors name the member with its path from V. */
+/* Fills the zeroed VALUE of a type from an object; on error VALUE is cleared again. V.doc NULL
+ * counts as an empty object (a command without arguments). Errors name the member with its path
+ * from V. */
 gboolean codec_decode(const CodecType *type, JsonVal v, gpointer value, GError **error);
 /* The same into new memory; NULL on error. */
 gpointer codec_decode_new(const CodecType *type, JsonVal v, GError **error);

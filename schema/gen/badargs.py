@@ -33,6 +33,7 @@ class Cases:
 
     def __init__(self, schema):
         self.schema = schema
+        self.inside = []  # a type that contains itself is entered once
 
     # -- values that are right --
 
@@ -105,7 +106,13 @@ class Cases:
         if name in BAGS:
             yield from self.bad_bag(name)
             return
-        d = self.schema.types[name]
+        if name in self.inside:
+            return
+        self.inside.append(name)
+        yield from self.bad_defined(self.schema.types[name])
+        self.inside.pop()
+
+    def bad_defined(self, d):
         if isinstance(d, Enum):
             yield from self.wrong_kind(('a string',), 'an enum')
             yield 'no such value', 'no-such-value'

@@ -187,6 +187,7 @@ class Pluggable(Def):
 class Section:
     def __init__(self, name, title, doc):
         self.name, self.title, self.doc = name, title, doc
+        self.order = 0
 
 
 # ---- reading ----
@@ -228,6 +229,7 @@ class Schema:
             self._read(path, top=True)
         for path in sorted(glob.glob(os.path.join(srcdir, 'devices', '*.json'))):
             self._read(path, top=False)
+        self.sections.sort(key=lambda s: (s.order, s.name))
         self._resolve()
 
     # -- one definition: checks of form --
@@ -326,7 +328,10 @@ class Schema:
             self._fail(where, 'is a name that the generator defines')
 
     def _def_section(self, where, name, d):
-        self._keys(where, d, ('section',))
+        self._keys(where, d, ('order',), ('section', 'doc'))
+        if not isinstance(d.get('order', 0), int):
+            self._fail(where, "'order' must be a number")
+        self._section.order = d.get('order', 0)
         self._section.title = name
         self._section.doc = self._doc(where, d)
 
@@ -559,10 +564,12 @@ class Schema:
                 self._resolve_union(d)
         seen = {}
         for d in self.types.values():
-            for c in (snake(d.name), ):
-                if c in seen:
-                    self._fail(d.where, 'has the same C name as %s' % seen[c])
-                seen[c] = d.where
+            if not isinstance(d, Enum):
+                self._check_finite(d)
+            c = snake(d.name)
+            if c in seen:
+                self._fail(d.where, 'has the same C name as %s' % seen[c])
+            seen[c] = d.where
         for c in self.commands.values():
             self._resolve_command(c)
         for e in self.events.values():
@@ -575,6 +582,16 @@ class Schema:
                 if c in tables:
                     self._fail(p.where, 'has the same C name as %s' % tables[c])
                 tables[c] = p.where
+
+    def _check_finite(self, d, inside=()):
+        """A value that must contain another of its own type can not be written down."""
+        if d.name in inside:
+            self._fail(d.where, 'must contain itself without end')
+        members = d.base_members if isinstance(d, Union) else self.all_members(d)
+        for m in members:
+            inner = self.types.get(m.ref.name)
+            if not m.optional and not m.ref.is_list and isinstance(inner, (Struct, Union)):
+                self._check_finite(inner, inside + (d.name,))
 
     def _resolve_union(self, u):
         self._check_members(u.where, u.base_members)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fuzz-decoders.c - libFuzzer target for the generated decoders: the first byte chooses a type, the rest is JSON. What is
- * accepted must encode to text that is accepted again and encodes to the same text; what is refused has a message.
+ * fuzz-decoders.c - libFuzzer target for the generated decoders: the first byte chooses a type, the
+ * rest is JSON. What is accepted must encode to text that is accepted again and encodes to the same
+ * text; what is refused has a message.
  */
 #include <string.h>
 

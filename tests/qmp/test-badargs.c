@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-badargs.c - each argument of each command with each wrong type, as schema/gen/badargs.py lists them, against the
- * real thunks; no handler may be reached. The valid arguments that the bad ones are made from must reach it, so that a bad
- * case is known to be refused for the one thing that is wrong with it.
+ * test-badargs.c - each argument of each command with each wrong type, as schema/gen/badargs.py
+ * lists them, against the real thunks; no handler may be reached. The valid arguments that the bad
+ * ones are made from must reach it, so that a bad case is known to be refused for the one thing
+ * that is wrong with it.
  *
  * Reads badargs.jsonl and valid.jsonl beside the program; both are made when the test is built.
  */
@@ -63,7 +64,8 @@ static void check_line(const char *line, gboolean valid)
     why = member_text(json_doc_root(doc), "why");
     request = member_text(json_doc_root(doc), "request");
     got = run(request, find_row(command));
-    if (g_str_equal(command, "query-qmp-schema") ? (got == NULL) != valid : (g_strcmp0(got, REACHED) == 0) != valid)
+    if (g_str_equal(command, "query-qmp-schema") ? (got == NULL) != valid :
+                                                   (g_strcmp0(got, REACHED) == 0) != valid)
         g_error("%s (%s): %s\nanswered: %s", command, why, request, got ? got : "success");
     if (!valid) {
         g_assert_true(g_utf8_validate(got, -1, NULL));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-codec.c - what the generator makes of a schema that uses each construct once (schema-fixture/): decoding,
- * encoding, messages, thunks, events, property tables and introspection, against expectations written by hand.
+ * test-codec.c - what the generator makes of a schema that uses each construct once
+ * (schema-fixture/): decoding, encoding, messages, thunks, events, property tables and
+ * introspection, against expectations written by hand.
  */
 #include <string.h>
 
@@ -48,10 +49,14 @@ static void assert_encodes(const CodecType *type, gconstpointer value, const cha
 
 /* ---- scalars ---- */
 
-#define SCALARS_REST "\"any\":{\"k\":[1,1e3]},\"nothing\":null,\"color\":\"x86_64\",\"default\":{\"n\":255,\"label\":\"l\"}}"
-#define SCALARS_TEXT \
-    "{\"s\":\"a\\\"b\",\"b\":true,\"i8\":-128,\"i16\":-32768,\"i32\":-2147483648,\"i64\":-9223372036854775808," \
-    "\"u8\":255,\"u16\":65535,\"u32\":4294967295,\"u64\":18446744073709551615,\"bytes\":18446744073709551615,\"num\":0.5," SCALARS_REST
+#define SCALARS_REST                                                                               \
+    "\"any\":{\"k\":[1,1e3]},\"nothing\":null,\"color\":\"x86_64\",\"default\":{\"n\":255,"        \
+    "\"label\":\"l\"}}"
+#define SCALARS_TEXT                                                                               \
+    "{\"s\":\"a\\\"b\",\"b\":true,\"i8\":-128,\"i16\":-32768,\"i32\":-2147483648,\"i64\":-"        \
+    "9223372036854775808,"                                                                         \
+    "\"u8\":255,\"u16\":65535,\"u32\":4294967295,\"u64\":18446744073709551615,\"bytes\":"          \
+    "18446744073709551615,\"num\":0.5," SCALARS_REST
 
 static void test_scalars(void)
 {
@@ -85,16 +90,20 @@ static void test_wrong_scalars(void)
     refuse(&inner_codec, "{\"n\":1e1}", "Invalid parameter type for 'n', expected: integer");
     refuse(&inner_codec, "{\"n\":\"1\"}", "Invalid parameter type for 'n', expected: integer");
     refuse(&inner_codec, "{\"n\":null}", "Invalid parameter type for 'n', expected: integer");
-    refuse(&inner_codec, "{\"n\":1,\"label\":2}", "Invalid parameter type for 'label', expected: string");
-    refuse(&inner_codec, "{\"n\":1,\"label\":\"a\\u0000b\"}", "Parameter 'label' contains a NUL character");
-    refuse(&options_codec, "{\"u64\":18446744073709551616}", "Parameter 'u64' expects uint64, got 18446744073709551616");
+    refuse(&inner_codec, "{\"n\":1,\"label\":2}",
+           "Invalid parameter type for 'label', expected: string");
+    refuse(&inner_codec, "{\"n\":1,\"label\":\"a\\u0000b\"}",
+           "Parameter 'label' contains a NUL character");
+    refuse(&options_codec, "{\"u64\":18446744073709551616}",
+           "Parameter 'u64' expects uint64, got 18446744073709551616");
     refuse(&options_codec, "{\"u64\":-1}", "Parameter 'u64' expects uint64, got -1");
     refuse(&options_codec, "{\"flag\":1}", "Invalid parameter type for 'flag', expected: boolean");
     refuse(&options_codec, "{\"color\":7}", "Invalid parameter type for 'color', expected: string");
     refuse(&options_codec, "{\"color\":\"blue\"}",
            "Parameter 'color' does not accept value \"blue\" (accepts: red, light-green, x86_64)");
     refuse(&options_codec, "{\"list\":{}}", "Invalid parameter type for 'list', expected: array");
-    refuse(&options_codec, "{\"inner\":[]}", "Invalid parameter type for 'inner', expected: object");
+    refuse(&options_codec, "{\"inner\":[]}",
+           "Invalid parameter type for 'inner', expected: object");
     refuse(&derived_codec, "{\"base-name\":\"b\",\"extra\":9223372036854775808}",
            "Parameter 'extra' expects int64, got 9223372036854775808");
 }
@@ -117,10 +126,10 @@ static void test_edges(void)
     for (guint i = 0; i < G_N_ELEMENTS(edges); i++) {
         g_autofree char *low = g_strdup_printf("{\"%s\":%s}", edges[i].member, edges[i].low);
         g_autofree char *high = g_strdup_printf("{\"%s\":%s}", edges[i].member, edges[i].high);
-        g_autofree char *low_text = g_strdup_printf("Parameter '%s' expects %s, got %s", edges[i].member, edges[i].type,
-                                                    edges[i].low);
-        g_autofree char *high_text = g_strdup_printf("Parameter '%s' expects %s, got %s", edges[i].member, edges[i].type,
-                                                     edges[i].high);
+        g_autofree char *low_text = g_strdup_printf("Parameter '%s' expects %s, got %s",
+                                                    edges[i].member, edges[i].type, edges[i].low);
+        g_autofree char *high_text = g_strdup_printf("Parameter '%s' expects %s, got %s",
+                                                     edges[i].member, edges[i].type, edges[i].high);
         refuse(&scalars_codec, low, low_text);
         refuse(&scalars_codec, high, high_text);
     }
@@ -132,7 +141,8 @@ static void test_optional(void)
 {
     g_autoptr(Options) none = decode_ok(&options_codec, "{}");
     g_autoptr(Options) all = NULL;
-    const char *text = "{\"s\":\"\",\"flag\":false,\"u64\":0,\"color\":\"red\",\"inner\":{\"n\":0},\"list\":[]}";
+    const char *text =
+        "{\"s\":\"\",\"flag\":false,\"u64\":0,\"color\":\"red\",\"inner\":{\"n\":0},\"list\":[]}";
 
     g_assert_null(none->s);
     g_assert_false(none->has_flag);
@@ -159,13 +169,16 @@ static void test_members(void)
     assert_encodes(&derived_codec, d, "{\"base-name\":\"b\",\"extra\":-5}");
     refuse(&derived_codec, "{\"extra\":1}", "Parameter 'base-name' is missing");
     refuse(&derived_codec, "{\"base-name\":\"b\"}", "Parameter 'extra' is missing");
-    refuse(&derived_codec, "{\"base-name\":\"b\",\"extra\":1,\"Extra\":1}", "Parameter 'Extra' is unexpected");
-    refuse(&derived_codec, "{\"base-name\":\"b\",\"extra\":1,\"\":1}", "Parameter '' is unexpected");
+    refuse(&derived_codec, "{\"base-name\":\"b\",\"extra\":1,\"Extra\":1}",
+           "Parameter 'Extra' is unexpected");
+    refuse(&derived_codec, "{\"base-name\":\"b\",\"extra\":1,\"\":1}",
+           "Parameter '' is unexpected");
     refuse(&derived_codec, "[]", "Invalid parameter type for 'arguments', expected: object");
     refuse(&options_codec, "{\"inner\":{\"n\":1,\"m\":2}}", "Parameter 'inner.m' is unexpected");
     refuse(&options_codec, "{\"inner\":{}}", "Parameter 'inner.n' is missing");
     refuse(&options_codec, "{\"inner\":{\"n\":999}}", "Parameter 'inner.n' expects uint8, got 999");
-    refuse(&options_codec, "{\"list\":[\"a\",\"b\",3]}", "Invalid parameter type for 'list[2]', expected: string");
+    refuse(&options_codec, "{\"list\":[\"a\",\"b\",3]}",
+           "Invalid parameter type for 'list[2]', expected: string");
 }
 
 /* Messages quote little, however much was given. */
@@ -186,8 +199,10 @@ static void test_long_input(void)
 
 static void test_lists(void)
 {
-    const char *text = "{\"strs\":[\"\",\"b\"],\"shorts\":[-32768,0,32767],\"longs\":[18446744073709551615,0],"
-                       "\"flags\":[true,false],\"colors\":[\"light-green\",\"red\"],\"inners\":[{\"n\":1},{\"n\":2}],\"anys\":[null,{}]}";
+    const char *text =
+        "{\"strs\":[\"\",\"b\"],\"shorts\":[-32768,0,32767],\"longs\":[18446744073709551615,0],"
+        "\"flags\":[true,false],\"colors\":[\"light-green\",\"red\"],\"inners\":[{\"n\":1},{\"n\":"
+        "2}],\"anys\":[null,{}]}";
     g_autoptr(Lists) v = decode_ok(&lists_codec, text);
     g_autoptr(Lists) empty = g_new0(Lists, 1);
 
@@ -202,8 +217,10 @@ static void test_lists(void)
     assert_encodes(&lists_codec, v, text);
     /* a list that a handler did not make is an empty one */
     assert_encodes(&lists_codec, empty,
-                   "{\"strs\":[],\"shorts\":[],\"longs\":[],\"flags\":[],\"colors\":[],\"inners\":[],\"anys\":[]}");
-    refuse(&lists_codec, "{\"shorts\":[1,40000]}", "Parameter 'shorts[1]' expects int16, got 40000");
+                   "{\"strs\":[],\"shorts\":[],\"longs\":[],\"flags\":[],\"colors\":[],\"inners\":["
+                   "],\"anys\":[]}");
+    refuse(&lists_codec, "{\"shorts\":[1,40000]}",
+           "Parameter 'shorts[1]' expects int16, got 40000");
     refuse(&lists_codec, "{\"inners\":[{\"n\":1},{\"n\":1,\"label\":[]}]}",
            "Invalid parameter type for 'inners[1].label', expected: string");
 }
@@ -211,13 +228,15 @@ static void test_lists(void)
 static void test_union(void)
 {
     /* the discriminator need not come first */
-    g_autoptr(Shape) square = decode_ok(&shape_codec, "{\"side\":3,\"name\":\"q\",\"inner\":{\"n\":4},\"kind\":\"square\"}");
+    g_autoptr(Shape) square = decode_ok(
+        &shape_codec, "{\"side\":3,\"name\":\"q\",\"inner\":{\"n\":4},\"kind\":\"square\"}");
     g_autoptr(Shape) point = decode_ok(&shape_codec, "{\"kind\":\"point\",\"name\":\"p\"}");
 
     g_assert_cmpint(square->kind, ==, SHAPE_KIND_SQUARE);
     g_assert_cmpint(square->u.square->side, ==, 3);
     g_assert_cmpuint(square->u.square->inner->n, ==, 4);
-    assert_encodes(&shape_codec, square, "{\"kind\":\"square\",\"name\":\"q\",\"side\":3,\"inner\":{\"n\":4}}");
+    assert_encodes(&shape_codec, square,
+                   "{\"kind\":\"square\",\"name\":\"q\",\"side\":3,\"inner\":{\"n\":4}}");
     g_assert_cmpint(point->kind, ==, SHAPE_KIND_POINT);
     assert_encodes(&shape_codec, point, "{\"kind\":\"point\",\"name\":\"p\"}");
 
@@ -226,11 +245,14 @@ static void test_union(void)
            "Parameter 'kind' does not accept value \"line\" (accepts: point, circle, square)");
     refuse(&shape_codec, "{\"kind\":\"circle\",\"name\":\"q\"}", "Parameter 'radius' is missing");
     refuse(&shape_codec, "{\"kind\":\"circle\",\"radius\":1}", "Parameter 'name' is missing");
-    refuse(&shape_codec, "{\"kind\":\"circle\",\"radius\":1,\"name\":\"q\",\"side\":1}", "Parameter 'side' is unexpected");
-    refuse(&shape_codec, "{\"kind\":\"point\",\"name\":\"q\",\"radius\":1}", "Parameter 'radius' is unexpected");
+    refuse(&shape_codec, "{\"kind\":\"circle\",\"radius\":1,\"name\":\"q\",\"side\":1}",
+           "Parameter 'side' is unexpected");
+    refuse(&shape_codec, "{\"kind\":\"point\",\"name\":\"q\",\"radius\":1}",
+           "Parameter 'radius' is unexpected");
     refuse(&shapes_codec, "{\"shapes\":[{\"kind\":\"circle\",\"name\":\"q\",\"radius\":70000}]}",
            "Parameter 'shapes[0].radius' expects uint16, got 70000");
-    refuse(&shapes_codec, "{\"shapes\":[1]}", "Invalid parameter type for 'shapes[0]', expected: object");
+    refuse(&shapes_codec, "{\"shapes\":[1]}",
+           "Invalid parameter type for 'shapes[0]', expected: object");
 }
 
 /* As deep as the reader lets a document be. */
@@ -256,7 +278,8 @@ static void test_depth(void)
 
 static void test_bags(void)
 {
-    const char *text = "{\"devices\":[{\"driver\":\"gadget\",\"id\":\"g\",\"chardev\":\"c\"},{\"driver\":\"gadget\",\"chardev\":\"d\"}],"
+    const char *text = "{\"devices\":[{\"driver\":\"gadget\",\"id\":\"g\",\"chardev\":\"c\"},{"
+                       "\"driver\":\"gadget\",\"chardev\":\"d\"}],"
                        "\"objects\":[{\"qom-type\":\"store\",\"id\":\"m\",\"size\":4096}]}";
     g_autoptr(Plugs) v = decode_ok(&plugs_codec, text);
     const PropBag *first = g_ptr_array_index(v->devices, 0);
@@ -267,14 +290,16 @@ static void test_bags(void)
     assert_encodes(&plugs_codec, v, text);
     refuse(&plugs_codec, "{\"devices\":[{\"driver\":\"gadget\",\"chardev\":\"c\"},{}]}",
            "devices[1]: Parameter 'driver' is missing");
-    refuse(&plugs_codec, "{\"device\":[]}", "Invalid parameter type for 'device', expected: object");
+    refuse(&plugs_codec, "{\"device\":[]}",
+           "Invalid parameter type for 'device', expected: object");
 }
 
 /* ---- commands: the handlers of the fixture ---- */
 
 #define FAKE_MACHINE ((struct Machine *)0x1234)
 
-gboolean cmd_make_derived(struct Machine *m, QmpRequest *req, const MakeDerivedArgs *args, Derived **ret, GError **error)
+gboolean cmd_make_derived(struct Machine *m, QmpRequest *req, const MakeDerivedArgs *args,
+                          Derived **ret, GError **error)
 {
     g_assert_true(m == FAKE_MACHINE);
     if (g_str_equal(args->name, "bad"))
@@ -360,19 +385,22 @@ static void test_thunks(void)
     assert_run("make-derived", "{\"name\":\"bad\"}", "ERROR: Device 'bad' not found");
     assert_run("make-derived", "{}", "ERROR: Parameter 'name' is missing");
     assert_run("make-derived", NULL, "ERROR: Parameter 'name' is missing");
-    assert_run("make-derived", "{\"name\":\"n\",\"extra\":65536}", "ERROR: Parameter 'extra' expects uint16, got 65536");
+    assert_run("make-derived", "{\"name\":\"n\",\"extra\":65536}",
+               "ERROR: Parameter 'extra' expects uint16, got 65536");
     assert_run("take-shape", "{\"kind\":\"circle\",\"name\":\"c\",\"radius\":1}", "{}");
     assert_run("take-shape", "{\"kind\":\"point\",\"name\":\"c\"}", "ERROR: not round");
     assert_run("take-shape", NULL, "ERROR: Parameter 'kind' is missing");
     assert_run("device_add", "{\"driver\":\"gadget\",\"chardev\":\"c\"}", "{}");
     assert_run("device_add", "{\"driver\":\"gadget\",\"id\":\"g\",\"chardev\":\"c\"}", "{}");
     assert_run("device_add", NULL, "ERROR: Parameter 'driver' is missing");
-    assert_run("device_add", "[]", "ERROR: Invalid parameter type for 'arguments', expected: object");
+    assert_run("device_add", "[]",
+               "ERROR: Invalid parameter type for 'arguments', expected: object");
     assert_run("query-chardev", "{}", "[{\"n\":0}]");
     assert_run("qom-get", NULL, "[1]");
     assert_run("qmp_capabilities", NULL, "{}");
     assert_run("qmp_capabilities", "{\"x\":1}", "ERROR: Parameter 'x' is unexpected");
-    assert_run("qmp_capabilities", "3", "ERROR: Invalid parameter type for 'arguments', expected: object");
+    assert_run("qmp_capabilities", "3",
+               "ERROR: Invalid parameter type for 'arguments', expected: object");
     assert_run("query-qmp-schema", NULL, qmp_schema_json);
 }
 
@@ -392,7 +420,8 @@ static void test_rows(void)
 /* The server's part: writes what it is given into the GString that stands for it. */
 void qmp_server_event(QmpServer *server, const char *name, const char *data, const char *rate_key)
 {
-    g_string_append_printf((GString *)server, "%s %s %s;", name, data ? data : "-", rate_key ? rate_key : "-");
+    g_string_append_printf((GString *)server, "%s %s %s;", name, data ? data : "-",
+                           rate_key ? rate_key : "-");
 }
 
 static void test_events(void)
@@ -407,7 +436,10 @@ static void test_events(void)
     qmp_event_one_key(server, TRUE);
     g_assert_cmpstr(seen->str, ==,
                     "PLAIN - -;"
-                    "FULL {\"path\":\"/p\",\"count\":18446744073709551615,\"color\":\"red\",\"note\":\"hi\",\"inner\":{\"n\":9}} /p;"
+                    "FULL "
+                    "{\"path\":\"/"
+                    "p\",\"count\":18446744073709551615,\"color\":\"red\",\"note\":\"hi\","
+                    "\"inner\":{\"n\":9}} /p;"
                     "FULL {\"path\":\"/q\",\"color\":\"red\"} /q;"
                     "ONE_KEY {\"flag\":true} ;");
 }
@@ -425,7 +457,8 @@ static const PropDesc *prop(const char *name)
 static void test_tables(void)
 {
     g_assert_cmpuint(prop_n_tables, ==, 3);
-    g_assert_true(prop_tables[0] == &gadget_table && prop_tables[1] == &store_table && prop_tables[2] == &x_base_table);
+    g_assert_true(prop_tables[0] == &gadget_table && prop_tables[1] == &store_table &&
+                  prop_tables[2] == &x_base_table);
     g_assert_null(prop_tables[3]);
     g_assert_true(gadget_table.base == &x_base_table);
     g_assert_cmpint(gadget_table.plug, ==, PLUG_ISA);
@@ -525,8 +558,8 @@ static void test_introspection(void)
     }
     g_assert_true(find_entity(list, "take-shape", &e));
     g_assert_nonnull(strstr(qmp_schema_json, "\"allow-oob\":true,\"features\":[\"unstable\"]"));
-    g_assert_null(strstr(qmp_schema_json, "x-base"));  /* abstract */
-    g_assert_null(strstr(qmp_schema_json, "secret"));  /* internal */
+    g_assert_null(strstr(qmp_schema_json, "x-base"));    /* abstract */
+    g_assert_null(strstr(qmp_schema_json, "secret"));    /* internal */
     g_assert_null(strstr(qmp_schema_json, "\"Shape\"")); /* masked */
 }
 

@@ -61,6 +61,8 @@ TOP_CASES = [
     ('base unknown', struct(base='T'), "struct 'S': base 'T' is not a struct"),
     ('base of itself', struct(base='S'), "struct 'S': is its own base"),
     ('member of the base again', struct(MEMBER) + struct(MEMBER, struct='T', base='S'), "struct 'T': member 'a' is in its base too"),
+    ('contains itself', struct(dict(MEMBER, type='T')) + struct(dict(MEMBER, type='S'), struct='T'),
+     "struct 'S': must contain itself without end"),
     ('empty enum', [{'enum': 'E', 'doc': 'x', 'values': []}], "enum 'E': 'values' must be a list that is not empty"),
     ('value without doc', [{'enum': 'E', 'doc': 'x', 'values': [{'name': 'a'}]}], "enum 'E', value 'a': member 'doc' is missing"),
     ('value twice', [{'enum': 'E', 'doc': 'x', 'values': VALUES + VALUES}], "enum 'E', value 'a': is the same as 'a'"),
@@ -167,8 +169,51 @@ def check_output():
         report(contents(one)['qmp-types.h'][0] == first['qmp-types.h'][0], 'a lost file comes back')
 
 
+def check_introspection():
+    """The readable document of the fixture, entity by entity; what is masked is checked by test-codec."""
+    p = run('--golden', FIXTURE, '-')
+    entities = {x['name']: x for x in json.loads(p.stdout)}
+    member = entities['q_make-derived-arg']['members'][1]
+    expected = {
+        'take-shape': {'name': 'take-shape', 'meta-type': 'command', 'arg-type': 'Shape', 'ret-type': 'q_empty',
+                       'allow-oob': True, 'features': ['unstable']},
+        'query-chardev': {'name': 'query-chardev', 'meta-type': 'command', 'arg-type': 'q_empty', 'ret-type': '[Inner]'},
+        'q_empty': {'name': 'q_empty', 'meta-type': 'object', 'members': []},
+        '[Inner]': {'name': '[Inner]', 'meta-type': 'array', 'element-type': 'Inner'},
+        'int': {'name': 'int', 'meta-type': 'builtin', 'json-type': 'int'},
+        'any': {'name': 'any', 'meta-type': 'builtin', 'json-type': 'value'},
+        'PLAIN': {'name': 'PLAIN', 'meta-type': 'event', 'arg-type': 'q_empty'},
+        'ShapeKind': {'name': 'ShapeKind', 'meta-type': 'enum', 'values': ['point', 'circle', 'square'],
+                      'members': [{'name': 'point'}, {'name': 'circle'}, {'name': 'square'}]},
+        'Shape': {'name': 'Shape', 'meta-type': 'object', 'tag': 'kind',
+                  'members': [{'name': 'kind', 'type': 'ShapeKind'}, {'name': 'name', 'type': 'str'}],
+                  'variants': [{'case': 'point', 'type': 'q_empty'}, {'case': 'circle', 'type': 'Circle'},
+                               {'case': 'square', 'type': 'Square'}]},
+        'DeviceAdd': {'name': 'DeviceAdd', 'meta-type': 'object', 'tag': 'driver',
+                      'members': [{'name': 'driver', 'type': 'DeviceAddKind'}, {'name': 'id', 'type': 'str', 'default': None}],
+                      'variants': [{'case': 'gadget', 'type': 'q_gadget'}]},
+    }
+    for name, entity in expected.items():
+        report(entities.get(name) == entity, 'introspection of ' + name, json.dumps(entities.get(name)))
+    report(member == {'name': 'extra', 'type': 'int', 'default': None}, 'introspection of an optional member', str(member))
+    props = {m['name']: m for m in entities['q_gadget']['members']}
+    report('secret' not in props and 'default' not in props['chardev'] and 'default' in props['port'],
+           'introspection of properties', str(props))
+
+
+def check_badargs():
+    p = subprocess.run([sys.executable, os.path.join(GEN, 'badargs.py'), FIXTURE], stdout=subprocess.PIPE, universal_newlines=True)
+    lines = [json.loads(x) for x in p.stdout.splitlines()]
+    seen = {x['why'] for x in lines if x['command'] == 'make-derived'}
+    for why in ("'name' missing", "'name': null for str", "'extra': more than the most", "unknown member 'no-such-member'"):
+        report(why in seen, 'bad arguments: ' + why)
+    report(all(json.loads(x['request'])['execute'] == x['command'] for x in lines), 'bad arguments are JSON')
+
+
 def main():
     check_output()
+    check_introspection()
+    check_badargs()
     for folder, cases in (('', TOP_CASES), ('devices', DEVICE_CASES)):
         for name, content, expected in cases:
             check_bad(name, content, expected, folder)
