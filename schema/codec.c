@@ -364,8 +364,6 @@ static gboolean decode_members(const CodecType *type, JsonVal v, gpointer value,
         int i = find_member(type, name);
         if (i >= 0) {
             seen |= G_GUINT64_CONSTANT(1) << i;
-            if (i == 0 && type->variants)
-                continue; /* decoded already */
             if (!decode_member(&type->members[i], member, value, path, error))
                 return FALSE;
         } else if (variant && (i = find_member(variant, name)) >= 0) {

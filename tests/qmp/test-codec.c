@@ -471,7 +471,10 @@ static void test_tables(void)
     g_assert_cmpuint(prop("port")->offset, ==, x_base_table.rows[0].offset);
     g_assert_cmpuint(prop("port")->min, ==, 1);
     g_assert_cmpuint(prop("port")->max, ==, 65528);
+    g_assert_true(prop("port")->has_before && !prop("limit")->has_before);
     g_assert_cmpuint(prop("port")->before.u, ==, 760);
+    g_assert_true(prop("secret")->has_default && prop("secret")->def.u == 0);
+    g_assert_true(prop("secret")->has_before && prop("secret")->before.u == 1);
     g_assert_cmpuint(prop("port")->flags, ==, PROP_GUEST);
     /* "defaults" replaces the base's AUTO by a constant, for this type only */
     g_assert_cmpuint(prop("speed")->def.u, ==, 9600);
