@@ -73,9 +73,9 @@ static void check_line(const char *line, gboolean valid)
     }
 }
 
-static void check_file(const char *name, gboolean valid, guint at_least)
+static void check_file(const char *folder, const char *name, gboolean valid, guint at_least)
 {
-    g_autofree char *path = g_test_build_filename(G_TEST_BUILT, name, NULL);
+    g_autofree char *path = g_build_filename(folder, name, NULL);
     g_autofree char *text = NULL;
     g_auto(GStrv) lines = NULL;
     g_autoptr(GError) error = NULL;
@@ -90,20 +90,22 @@ static void check_file(const char *name, gboolean valid, guint at_least)
     g_assert_cmpuint(n, >=, at_least);
 }
 
-static void test_valid(void)
+static void test_valid(gconstpointer folder)
 {
-    check_file("valid.jsonl", TRUE, 50);
+    check_file(folder, "valid.jsonl", TRUE, 50);
 }
 
-static void test_bad(void)
+static void test_bad(gconstpointer folder)
 {
-    check_file("badargs.jsonl", FALSE, 1000);
+    check_file(folder, "badargs.jsonl", FALSE, 1000);
 }
 
 int main(int argc, char **argv)
 {
+    g_autofree char *folder = g_path_get_dirname(argv[0]);
+
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/badargs/valid", test_valid);
-    g_test_add_func("/badargs/bad", test_bad);
+    g_test_add_data_func("/badargs/valid", folder, test_valid);
+    g_test_add_data_func("/badargs/bad", folder, test_bad);
     return g_test_run();
 }
