@@ -183,7 +183,7 @@ int      kvm_cap(int kvm_fd, guint cap);
 
 /* kvm-irq.c */
 gboolean  kvm_irqchip_get(Vm *vm, IrqchipState *st, GError **error);
-void      kvm_coalesced_drain(Vm *vm);
+void      kvm_coalesced_drain_ring(Vm *vm, struct kvm_coalesced_mmio_ring *ring);
 void      kvm_coalesced_flush_zones(Vm *vm);
 void      kvm_pin_level(Vm *vm, guint gsi, gboolean level);
 void      kvm_msi_send(Vm *vm, guint64 address, guint32 data);
@@ -197,6 +197,20 @@ GVariant *kvm_irqchip_save(Vm *vm, GError **error);
 gboolean  kvm_irqchip_load(Vm *vm, GVariant *state, GError **error);
 void      kvm_clock_freeze(Vm *vm); /* the guest's kvmclock stands still until kvm_clock_thaw() */
 void      kvm_clock_thaw(Vm *vm);
+
+static inline gboolean kvm_ring_empty(const struct kvm_coalesced_mmio_ring *ring)
+{
+    return __atomic_load_n(&ring->first, __ATOMIC_ACQUIRE) == __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE);
+}
+
+/* Writes that KVM queued are done when this returns. [any] */
+static inline void kvm_coalesced_drain(Vm *vm)
+{
+    struct kvm_coalesced_mmio_ring *ring = __atomic_load_n(&vm->kvm->ring, __ATOMIC_ACQUIRE);
+
+    if (ring && G_UNLIKELY(!kvm_ring_empty(ring)))
+        kvm_coalesced_drain_ring(vm, ring);
+}
 
 /* vcpu-save.c */
 GVariant  *vcpu_state_to_variant(const VcpuState *st);

@@ -157,17 +157,12 @@ void kvm_coalesced_flush_zones(Vm *vm)
     g_array_set_size(s->zones, 0);
 }
 
-static gboolean ring_empty(const struct kvm_coalesced_mmio_ring *ring)
-{
-    return __atomic_load_n(&ring->first, __ATOMIC_ACQUIRE) == __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE);
-}
-
-static void ring_drain(Vm *vm, struct kvm_coalesced_mmio_ring *ring)
+void kvm_coalesced_drain_ring(Vm *vm, struct kvm_coalesced_mmio_ring *ring)
 {
     KvmState *s = vm->kvm;
 
     LOCK_SCOPE(&s->coalesced_lock);
-    while (!ring_empty(ring)) {
+    while (!kvm_ring_empty(ring)) {
         guint32                          first = ring->first % s->ring_entries;
         const struct kvm_coalesced_mmio *e = &ring->coalesced_mmio[first];
         unsigned                         len = MIN(e->len, sizeof e->data);
@@ -175,14 +170,6 @@ static void ring_drain(Vm *vm, struct kvm_coalesced_mmio_ring *ring)
         iobus_write(vm, e->pio ? IO_PIO : IO_MMIO, e->phys_addr, len, le_get(e->data, len));
         __atomic_store_n(&ring->first, (first + 1) % s->ring_entries, __ATOMIC_RELEASE);
     }
-}
-
-void kvm_coalesced_drain(Vm *vm)
-{
-    struct kvm_coalesced_mmio_ring *ring = g_atomic_pointer_get(&vm->kvm->ring);
-
-    if (ring && G_UNLIKELY(!ring_empty(ring)))
-        ring_drain(vm, ring);
 }
 
 /* ---- state of the interrupt controllers ---- */

@@ -22,6 +22,22 @@
 
 /* ---- accesses ---- */
 
+/* By size: a copy of variable length costs more than the rest of the exit. */
+static guint32 pio_get(const guint8 *p, unsigned size)
+{
+    return size == 1 ? *p : size == 2 ? le16_get(p) : le32_get(p);
+}
+
+static void pio_put(guint8 *p, unsigned size, guint32 value)
+{
+    if (size == 1)
+        *p = value;
+    else if (size == 2)
+        le16_put(p, value);
+    else
+        le32_put(p, value);
+}
+
 static void exit_io(KvmVcpu *v)
 {
     Vm             *vm = v->base.vm;
@@ -33,10 +49,10 @@ static void exit_io(KvmVcpu *v)
     v->io_pending = TRUE;
     for (guint i = 0; i < run->io.count; i++, p += size) {
         if (run->io.direction == KVM_EXIT_IO_OUT) {
-            iobus_write(vm, IO_PIO, run->io.port, size, le_get(p, size));
+            iobus_write(vm, IO_PIO, run->io.port, size, pio_get(p, size));
         } else {
             iobus_read(vm, IO_PIO, run->io.port, size, &value);
-            le_put(p, size, value);
+            pio_put(p, size, (guint32)value);
         }
     }
 }
@@ -51,10 +67,10 @@ static void exit_mmio(KvmVcpu *v)
 
     v->io_pending = TRUE;
     if (run->mmio.is_write) {
-        iobus_write(vm, IO_MMIO, run->mmio.phys_addr, len, le_get(run->mmio.data, len));
+        iobus_write(vm, IO_MMIO, run->mmio.phys_addr, len, le64_get(run->mmio.data) & ones(len));
     } else {
         iobus_read(vm, IO_MMIO, run->mmio.phys_addr, len, &value);
-        le_put(run->mmio.data, len, value);
+        le64_put(run->mmio.data, value); /* KVM takes LEN bytes of the eight */
     }
 }
 
