@@ -146,6 +146,10 @@ class Terminal:
         same(termios.tcgetattr(self.slave), self.before)
 
 
+def too_long(_number, _frame):
+    raise TimeoutError("the test takes too long")
+
+
 def main():
     if not os.access(CTL, os.X_OK):
         print(f"Bail out! {CTL} is not there: name it by BACKPLANECTL")
@@ -153,10 +157,12 @@ def main():
     chosen = [t for t in tests if not sys.argv[1:] or any(w in t.__name__ for w in sys.argv[1:])]
     # where we run in the background of a script it is ignored, and children inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, too_long)
     print(f"1..{len(chosen)}")
     failed = 0
     for number, function in enumerate(chosen, 1):
         box = Box()
+        signal.alarm(60)  # for all that waits without a limit of its own
         name = function.__name__.replace("_", " ")
         try:
             skip = function(box)
@@ -167,5 +173,6 @@ def main():
                 print("# " + line)
             print(f"not ok {number} - {name}", flush=True)
         finally:
+            signal.alarm(0)
             box.close()
     return 1 if failed else 0
