@@ -3,6 +3,10 @@
 
 #include <glib.h>
 
+/*
+ * The arguments of a command: an ordered JSON object that is built up. Whatever is wrong with a key
+ * or a value is a CTL_ERROR_USAGE that quotes it.
+ */
 typedef struct Args Args;
 
 Args *args_new(void);

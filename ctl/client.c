@@ -238,7 +238,7 @@ client_query(QmpClient *client, const char *command, const char *arguments, GErr
     return reply != NULL ? json_from_string(reply, error) : NULL;
 }
 
-/* The next event, from the queue or as it comes. Replies that nobody waits for any more are dropped. */
+/* The next event, from the queue or as it comes. Replies that come too late are dropped. */
 char *
 client_next_event(QmpClient *client, gint64 deadline, GError **error)
 {

@@ -3,6 +3,12 @@
 
 #include <json-glib/json-glib.h>
 
+/*
+ * A connection, negotiated. One thread, one request at a time. Texts are JSON; those returned are
+ * the caller's. Errors are of CTL_ERROR: DAEMON for an error that was answered, and CONNECT,
+ * TIMEOUT, LOST or FAILED (the other side speaks no QMP), after which only client_close() is left;
+ * but after a TIMEOUT of a call others may follow.
+ */
 typedef struct QmpClient QmpClient;
 
 /* Called with the text of each event as it comes. */

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* qmp: one command of the protocol, or the shell for many. */
+/*
+ * qmp: one command of the protocol, or the shell for many.
+ *
+ * A word that begins with a brace is a whole request and goes out as it is: its id, exec-oob and
+ * whatever the protocol may learn later are the user's business. It is only checked to be JSON,
+ * since a server may wait for ever for the end of something that is not.
+ */
 #include "ctl.h"
 #include "jtext.h"
 #include "shell.h"

@@ -223,7 +223,7 @@ start_locked(const Ctl *ctl, const char *name, const StartOptions *options, char
     return TRUE;
 }
 
-/* The name may be the first word or -m's; what follows, with or without --, is for the daemon. */
+/* The name may be the first word or -m's; what follows -- is for the daemon. */
 static char *
 take_name(Ctl *ctl, char ***rest, GError **error)
 {
@@ -231,10 +231,17 @@ take_name(Ctl *ctl, char ***rest, GError **error)
 
     if (name == NULL && **rest != NULL && !g_str_equal(**rest, "--"))
         name = g_strdup(*(*rest)++);
-    if (name == NULL)
+    if (name == NULL) {
         g_set_error_literal(error, CTL_ERROR, CTL_ERROR_USAGE, "the machine needs a NAME");
-    if (**rest != NULL && g_str_equal(**rest, "--"))
+        return NULL;
+    }
+    if (**rest != NULL && !g_str_equal(**rest, "--")) {
+        g_set_error(error, CTL_ERROR, CTL_ERROR_USAGE,
+                    "'%s': arguments for backplaned go behind --", **rest);
+        g_clear_pointer(&name, g_free);
+    } else if (**rest != NULL) {
         (*rest)++;
+    }
     return name;
 }
 

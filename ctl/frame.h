@@ -3,6 +3,7 @@
 
 #include <glib.h>
 
+/* Bytes in, as they come; whole JSON objects out. It neither reads nor blocks. */
 typedef struct Frame Frame;
 
 Frame *frame_new(void);

@@ -182,7 +182,7 @@ jtext_valid(const char *text, gsize length, gsize *bad)
     return ok;
 }
 
-/* The text of one member of @object (valid JSON), or NULL if it is no object or has no such one. */
+/* The text of a member of @object (valid JSON); NULL if it is no object or has no such member. */
 char *
 jtext_member(const char *object, const char *name)
 {

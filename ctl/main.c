@@ -28,7 +28,9 @@ static const Command commands[] = {
     { "status", "", "show run state, CPUs, memory and devices",
       "Shows the machine on one screen. What the daemon refuses to tell is shown as a dash.",
       cmd_status },
-    { "plug", "DRIVER [KEY=VALUE ...] | --object TYPE KEY=VALUE ... | --chardev ID TYPE [KEY=VALUE ...]",
+    { "plug",
+      "DRIVER [KEY=VALUE ...] | --object TYPE KEY=VALUE ... | "
+      "--chardev ID TYPE [KEY=VALUE ...]",
       "plug a device, an object or a chardev",
       "Plugs a device (device_add), an object (object-add) or a chardev (chardev-add).\n"
       "A VALUE that is JSON is taken as JSON, anything else as a string; KEY a.b is member b\n"

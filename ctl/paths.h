@@ -4,6 +4,7 @@
 #include <glib.h>
 #include <sys/types.h>
 
+/* The files in a machine's directory: the socket, the daemon's process id, the lock of `start`. */
 #define PATHS_SOCKET "qmp.sock"
 #define PATHS_PIDFILE "backplaned.pid"
 #define PATHS_LOCK "start.lock"

@@ -211,7 +211,7 @@ collect_key(const char *name, const char *type, gboolean optional, gpointer data
     g_ptr_array_add(c->out, g_strconcat(c->prefix, name, object ? "." : "=", NULL));
 }
 
-/* The keys that may follow @prefix ("" or a dotted one with its last dot), each with its = or dot. */
+/* The keys behind @prefix ("", or a dotted one with its last dot), each with its = or dot. */
 GPtrArray *
 schema_keys(const Schema *schema, const char *command, const char *prefix, char **words)
 {

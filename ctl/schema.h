@@ -3,6 +3,10 @@
 
 #include "client.h"
 
+/*
+ * The server's schema. @words are those that the line has so far, the command's name first: the
+ * value of a tag among them decides which keys there are. Lists are of strings, and the caller's.
+ */
 typedef struct Schema Schema;
 
 Schema *schema_load(QmpClient *client, GError **error);

@@ -3,5 +3,6 @@
 
 #include "ctl.h"
 
+/* @ctl says how replies are printed; @client is connected, and stays the caller's. */
 gboolean shell_run(const Ctl *ctl, QmpClient *client, GError **error);
 gboolean shell_execute(const Ctl *ctl, QmpClient *client, char **words, GError **error);

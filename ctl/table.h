@@ -4,6 +4,7 @@
 #include <json-glib/json-glib.h>
 #include <stdio.h>
 
+/* A table of text, filled cell by cell. Sizes and foreign strings have their own helpers below. */
 typedef struct Table Table;
 
 Table *table_new(const char *first_heading, ...) G_GNUC_NULL_TERMINATED;

@@ -137,12 +137,13 @@ class Session:
 
 
 class FakeQmp:
-    def __init__(self, path, replies=None, eol="\r\n", chunk=0, indent=None, greeting=GREETING):
+    def __init__(self, path, replies=None, eol="\r\n", chunk=0, indent=None, greeting=GREETING,
+                 replace=True):
         self.replies, self.eol, self.chunk, self.indent = replies or {}, eol, chunk, indent
         self.greeting, self.requests, self.sessions, self.connections = greeting, [], [], 0
         self.changed = threading.Condition()
         self.ended = threading.Event()
-        if os.path.exists(path):
+        if replace and os.path.exists(path):
             os.unlink(path)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
@@ -223,7 +224,8 @@ def program(argv):
 
     server = FakeQmp(options["qmp"][len("unix:"):], {
         "query-status": {"status": "prelaunch", "running": False},
-        "query-name": {"name": options["name"]}, "quit": leave})
+        "query-name": {"name": options["name"]}, "quit": leave},
+        replace=False)
     with open(options["pidfile"], "w", encoding="utf-8") as f:
         f.write(f"{os.getpid()}\n")
     os.write(ready_write, b"y")

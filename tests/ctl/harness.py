@@ -9,6 +9,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -123,19 +124,30 @@ class Terminal:
         self.text = self.text[match.end():]
         return match
 
-    def is_raw(self):
-        return not termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
-
-    def wait_raw(self, raw):
-        for _ in range(500):
-            if self.is_raw() == raw:
+    def wait_modes(self, on=0, off=0):
+        """Waits for local modes of the terminal, a change of which no event tells."""
+        for _ in range(1000):
+            modes = termios.tcgetattr(self.slave)[3]
+            if modes & on == on and not modes & off:
                 return
-            time.sleep(0.01)  # no event tells a change of terminal modes
-        raise AssertionError(f"the terminal did not become {'raw' if raw else 'cooked'}")
+            time.sleep(0.01)
+        raise AssertionError(f"the terminal's local modes are {modes:#x}")
+
+    def wait_raw(self):
+        self.wait_modes(off=termios.ICANON | termios.ECHO | termios.ISIG)
+
+    def prompt(self):
+        """libedit prints its prompt first and sets the modes then: Ctrl-D in between is lost."""
+        self.expect("qmp> ")
+        self.wait_modes(off=termios.ICANON)
 
     def end(self, rc):
         same(self.process.wait(10), rc)
         same(termios.tcgetattr(self.slave), self.before)
+
+
+def too_long(_number, _frame):
+    raise TimeoutError("the test takes too long")
 
 
 def main():
@@ -143,10 +155,14 @@ def main():
         print(f"Bail out! {CTL} is not there: name it by BACKPLANECTL")
         return 1
     chosen = [t for t in tests if not sys.argv[1:] or any(w in t.__name__ for w in sys.argv[1:])]
+    # where we run in the background of a script it is ignored, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, too_long)
     print(f"1..{len(chosen)}")
     failed = 0
     for number, function in enumerate(chosen, 1):
         box = Box()
+        signal.alarm(60)  # for all that waits without a limit of its own
         name = function.__name__.replace("_", " ")
         try:
             skip = function(box)
@@ -157,5 +173,6 @@ def main():
                 print("# " + line)
             print(f"not ok {number} - {name}", flush=True)
         finally:
+            signal.alarm(0)
             box.close()
     return 1 if failed else 0

@@ -542,6 +542,8 @@ def start_failures(box):
     has(p.stderr, box.dir + "/backplaned")
     same(p.returncode, FAILED)
     box.ctl("start", socket=False, rc=USAGE)
+    has(box.ctl("start", "-m", "vm", "x", socket=False, rc=USAGE)[1], "'x'", "behind --")
+    has(box.ctl("start", "vm", "x", socket=False, rc=USAGE)[1], "'x'", "behind --")
     box.ctl("start", "vm", rc=USAGE)
 
 
