@@ -58,14 +58,19 @@ static void timer_sync(Pm *pm)
     pm->carry_at = next_carry(now);
 }
 
-void pm_update(Pm *pm)
+static void settle(Pm *pm)
 {
-    timer_sync(pm);
     irq_line_set(pm->sci, (pm->pm1_sts & pm->pm1_en & PM1_EN_BITS) || (pm->gpe_sts & pm->gpe_en));
     if ((pm->pm1_en & PM1_TMR) && !(pm->pm1_sts & PM1_TMR))
         vm_timer_set(pm->timer, pm->carry_at);
     else
         vm_timer_cancel(pm->timer);
+}
+
+void pm_update(Pm *pm)
+{
+    timer_sync(pm);
+    settle(pm);
 }
 
 void pm_reset(Pm *pm)
@@ -83,7 +88,7 @@ void pm_post_load(Pm *pm)
     pm->pm1_sts &= PM1_STS_BITS;
     pm->pm1_en &= PM1_EN_BITS;
     pm->pm1_cnt = (pm->pm1_cnt & (CNT_BM_RLD | CNT_SLP_TYP)) | CNT_SCI_EN;
-    pm_update(pm);
+    settle(pm); /* not pm_update(): what is saved next is what was loaded */
 }
 
 /* ---- registers ---- */

@@ -33,7 +33,7 @@ enum {
 guint32  pm_read(Pm *pm, guint32 offset, unsigned size);
 gboolean pm_write(Pm *pm, guint32 offset, guint32 value, unsigned size);
 void     pm_reset(Pm *pm);
-/* Drops bits that do not exist from loaded registers, then pm_update(). Device lock held. */
+/* Drops bits that do not exist from loaded registers; SCI and timer follow them. Device lock held. */
 void     pm_post_load(Pm *pm);
 /* Brings SCI level and timer in line with the registers. Device lock held. */
 void     pm_update(Pm *pm);

@@ -150,31 +150,32 @@ static gint64 earliest(gint64 a, gint64 b)
     return a < 0 || b < a ? b : a;
 }
 
-/* Virtual clock of the next enabled interrupt whose flag is still clear; -1: none. */
+/* Virtual clock of the next enabled interrupt whose flag is still clear; -1: none. What came due since somebody last looked
+ * (after a load the world went on meanwhile) is due now. */
 static gint64 next_deadline(const Rtc *rtc)
 {
     guint8 wanted = rtc->cmos[REG_B] & (guint8)~rtc->cmos[REG_C];
     gint64 now = vm_clock_ns(device_set_vm(rtc->dev.set));
     gint64 fraction, s = now_s(rtc, &fraction), at = -1;
+    gint64 seen = MIN(rtc->seen_s, s);
 
     if ((wanted & BC_PERIODIC) && period_ticks(rtc))
         at = earliest(at, rtc->pf_at);
     if (!runs(rtc))
         return at;
     if (wanted & BC_UPDATE)
-        at = earliest(at, now + NS_PER_S - fraction);
+        at = earliest(at, seen < s ? now : now + NS_PER_S - fraction);
     if (wanted & BC_ALARM) {
-        gint64 alarm = rtc_next_alarm(s, rtc->cmos, rtc->cmos[REG_B]);
+        gint64 alarm = rtc_next_alarm(seen, rtc->cmos, rtc->cmos[REG_B]);
         if (alarm != RTC_NEVER)
-            at = earliest(at, now + (alarm - s) * NS_PER_S - fraction);
+            at = earliest(at, alarm <= s ? now : now + (alarm - s) * NS_PER_S - fraction);
     }
     return at;
 }
 
-static void update(Rtc *rtc)
+/* Interrupt and timer follow the registers. */
+static void settle(Rtc *rtc)
 {
-    sync_periodic(rtc);
-    sync_update(rtc);
     gboolean irq = (rtc->cmos[REG_B] & rtc->cmos[REG_C] & (BC_PERIODIC | BC_ALARM | BC_UPDATE)) != 0;
     rtc->cmos[REG_C] = (rtc->cmos[REG_C] & (guint8)~C_IRQF) | (irq ? C_IRQF : 0);
     irq_line_set(rtc->irq, irq);
@@ -184,6 +185,13 @@ static void update(Rtc *rtc)
         vm_timer_set(rtc->timer, at);
     else
         vm_timer_cancel(rtc->timer);
+}
+
+static void update(Rtc *rtc)
+{
+    sync_periodic(rtc);
+    sync_update(rtc);
+    settle(rtc);
 }
 
 static void timer_due(gpointer user)
@@ -430,7 +438,7 @@ static gboolean rtc_post_load(Device *dev, GError **error)
         return error_set(error, "State of device '%s': time is out of range", dev->id);
     rtc->index &= 0x7f;
     rtc->cmos[REG_A] &= (guint8)~A_UIP;
-    update(rtc);
+    settle(rtc); /* not update(): what is saved next is what was loaded */
     return TRUE;
 }
 
