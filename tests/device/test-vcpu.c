@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <linux/perf_event.h>
+#include <stdarg.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -20,6 +21,26 @@
 #define DONE 0xb2, 0x81, 0xee           /* mov $0x81,%dl; out %al,(%dx) */
 #define HANG 0xf4, 0xeb, 0xfd           /* 1: hlt; jmp 1b */
 #define COUNTER_AT 0x00, 0x20, 0x00, 0x00 /* 0x2000, imm32 */
+
+/* The C library's ioctl, with a stretch before each KVM_RUN that makes the window for a lost kick wide. */
+static gint slow_entry; /* atomic: microseconds */
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list ap;
+    gulong  arg;
+    gint64  until;
+
+    va_start(ap, request);
+    arg = va_arg(ap, gulong);
+    va_end(ap);
+    if (request == KVM_RUN && g_atomic_int_get(&slow_entry) > 0) {
+        until = g_get_monotonic_time() + g_atomic_int_get(&slow_entry);
+        while (g_get_monotonic_time() < until)
+            ;
+    }
+    return (int)syscall(SYS_ioctl, fd, request, arg);
+}
 
 static guint entries_in(const char *dir)
 {
@@ -247,6 +268,45 @@ static void test_pause_resume(void)
     }
     g_test_message("%u pauses, %d accesses", rounds, r->count);
     g_assert_cmpint(r->count, >, 100);
+}
+
+static void pause_storm(Rig *r, guint rounds)
+{
+    for (guint i = 0; i < rounds; i++) {
+        gint64 until = g_get_monotonic_time() + g_test_rand_int_range(0, 60);
+
+        vm_run(r->vm);
+        while (g_get_monotonic_time() < until)
+            ;
+        if (i % 2)
+            vm_hold(r->vm);
+        vm_pause(r->vm);
+    }
+}
+
+/* Many pauses at random moments, of CPUs that spin, halt, exit all the time and wait for INIT. The window between a
+ * thread's look at the request and its KVM_RUN is a few instructions wide, so it is stretched for half of
+ * them. A kick lost on the one that spins would be lost for ever. */
+static void test_pause_storm(void)
+{
+    g_autoptr(Rig) r = NULL;
+    guint rounds = g_test_slow() ? 10000 : 1000;
+
+    if (!rig_have_kvm())
+        return;
+    r = rig_new();
+    code_count(r);
+    RIG_CODE_AT(r, RIG_CODE + 0x100, 0xeb, 0xfe); /* jmp . */
+    RIG_CODE_AT(r, RIG_CODE + 0x200, HANG);
+    rig_add_cpu(r, 0, TRUE, RIG_CODE);
+    rig_add_cpu(r, 1, TRUE, RIG_CODE + 0x100);
+    rig_add_cpu(r, 2, TRUE, RIG_CODE + 0x200);
+    rig_add_cpu(r, 3, FALSE, 0);
+    pause_storm(r, rounds);
+    g_atomic_int_set(&slow_entry, 50);
+    pause_storm(r, rounds);
+    g_atomic_int_set(&slow_entry, 0);
+    g_test_message("%u pauses of 4 vCPUs, %d accesses", 2 * rounds, g_atomic_int_get(&r->count));
 }
 
 static int by_value(gconstpointer a, gconstpointer b)
@@ -640,12 +700,14 @@ static void test_cost(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    alarm(g_test_slow() ? 1800 : 240); /* a lost kick shows as a hang */
     g_test_add_func("/vcpu/sixteen-bytes", test_sixteen_bytes);
     g_test_add_func("/vcpu/mmio", test_mmio);
     g_test_add_func("/vcpu/string-io", test_string_io);
     g_test_add_func("/vcpu/coalesced", test_coalesced);
     g_test_add_func("/vcpu/ioeventfd", test_ioeventfd);
     g_test_add_func("/vcpu/pause-resume", test_pause_resume);
+    g_test_add_func("/vcpu/pause-storm", test_pause_storm);
     g_test_add_func("/vcpu/kick-latency", test_kick_latency);
     g_test_add_func("/vcpu/hold-from-hook", test_hold_from_hook);
     g_test_add_func("/vcpu/hold-stops-others", test_hold_stops_others);

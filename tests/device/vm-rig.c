@@ -59,7 +59,7 @@ static guint64 port_read(gpointer opaque, guint64 offset, unsigned size)
 {
     Rig *r = opaque;
 
-    return offset == 3 ? 0x5a + r->next++ : 0xff;
+    return offset == 3 ? (guint8)(0x5a + g_atomic_int_add(&r->reads, 1)) : 0xff;
 }
 
 static void port_write(gpointer opaque, guint64 offset, guint64 value, unsigned size)

@@ -26,7 +26,7 @@ typedef struct {
     gint    count;     /* atomic: writes to port 0x80 */
     gint    done;      /* main thread: port 0x81, a fault or a triple fault was reported */
     gint    held;      /* atomic: writes to port 0x82 */
-    guint8  next;
+    gint    reads;     /* atomic: reads of port 0x83 */
     guint   faults, triple_faults;
     Vcpu   *reporter;
     char   *reason, *registers;
