@@ -289,7 +289,8 @@ static void put_madt_nmi(Writer *w, gboolean x2apic)
     put_zeros(w, 3);
 }
 
-/* MADT (5.2.12). The PIT's IRQ 0 arrives at pin 2; PCI's and the SCI's lines are level, active high. */
+/* MADT (5.2.12). IRQ n is pin n, the PIT's too: that is how KVM wires its interrupt controllers, and other wiring would cost
+ * a KVM_SET_GSI_ROUTING at start-up. PCI's and the SCI's lines are level, active high. */
 static guint32 build_madt(Writer *w, const AcpiView *v)
 {
     static const guint8 level_irqs[] = {5, 9, 10, 11};
@@ -308,7 +309,6 @@ static guint32 build_madt(Writer *w, const AcpiView *v)
     put(w, 2, 0);
     put(w, 4, 0xfec00000);
     put(w, 4, 0);
-    put_madt_override(w, 0, 2, 0);
     for (guint i = 0; i < G_N_ELEMENTS(level_irqs); i++)
         put_madt_override(w, level_irqs[i], level_irqs[i], 0x0d);
     put_madt_nmi(w, x2apic);

@@ -20,11 +20,13 @@ static void gather_cpus(DeviceSet *set, AcpiView *v)
     v->cpus = g_array_sized_new(FALSE, FALSE, sizeof(AcpiCpu), n);
     for (guint i = 0; i < n; i++) {
         CpuSlot slot;
-        AcpiCpu cpu;
 
         cpu_slot_get(set, i, &slot);
-        cpu.apic_id = slot.apic_id;
-        cpu.plugged = slot.cpu != NULL;
+        AcpiCpu cpu = {.apic_id = slot.apic_id, .plugged = slot.cpu != NULL};
+        if (slot.cpu) {
+            cpu.signature = DEVICE_CONFIG(slot.cpu, X86CpuConfig)->signature;
+            cpu.features = DEVICE_CONFIG(slot.cpu, X86CpuConfig)->feat_1_edx;
+        }
         g_array_append_val(v->cpus, cpu);
     }
 }

@@ -10,6 +10,7 @@
 typedef struct {
     guint32  apic_id;
     gboolean plugged;
+    guint32  signature, features; /* CPUID leaf 1 EAX and EDX of a plugged CPU */
 } AcpiCpu;
 
 typedef struct {
@@ -54,3 +55,4 @@ void        acpi_dsdt_body(const AcpiView *v, GByteArray *out);
  * to find them: checksum bytes zero. */
 GByteArray *acpi_loader_script(AcpiTables *t);
 GByteArray *smbios_build_view(const AcpiView *v);
+GByteArray *mp_table_build_view(const AcpiView *v);

@@ -105,6 +105,7 @@ typedef struct {
     guint64         low_end; /* end of RAM below 4 GiB */
     AcpiTables     *acpi;   /* not yet relocated */
     GByteArray     *smbios; /* structures */
+    GByteArray     *mp;     /* MP configuration table */
     const BootFile *initrd; /* NULL: none */
     const char     *cmdline;
 } BootMachine;
@@ -129,6 +130,8 @@ enum {
     BOOT_EBDA = 0x9fc00,
     BOOT_RSDP = 0xf0000,
     BOOT_SMBIOS_ANCHOR = 0xf0040,
+    BOOT_MP_POINTER = BOOT_EBDA + 16, /* the EBDA's first byte is its size */
+    BOOT_MP_TABLE = 0xf0100,          /* up to 6 KiB */
     BOOT_ONE_MIB = 0x100000,
     BOOT_MAX_MAP = 64, /* entries that every protocol's list has room for */
 };

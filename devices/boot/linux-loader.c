@@ -83,12 +83,14 @@ static gboolean load(LinuxLoader *l, const MemMap *map, VcpuBoot *boot, GError *
     const LinuxLoaderConfig *config = DEVICE_CONFIG(l, LinuxLoaderConfig);
     g_autoptr(AcpiTables) acpi = acpi_build(set);
     g_autoptr(GByteArray) smbios = smbios_build_tables(set);
+    g_autoptr(GByteArray) mp = mp_table_build(set);
     g_autoptr(GArray) e820 = mem_e820(set);
     BootMachine m = {
         .map = e820,
         .low_end = mem_below_4g(set),
         .acpi = acpi,
         .smbios = smbios,
+        .mp = mp,
         .initrd = l->initrd.name ? &l->initrd : NULL,
         .cmdline = config->append,
     };

@@ -106,6 +106,16 @@ static void write_bda(const BootRam *ram)
     le16_put(word, BOOT_EBDA >> 10);
     boot_ram_write(ram, BOOT_BDA + 0x13, word, 2);
     boot_ram_zero(ram, BOOT_EBDA, 0xa0000 - BOOT_EBDA);
+    boot_ram_write(ram, BOOT_EBDA, &(guint8){1}, 1); /* KiB */
+}
+
+static void write_mp_table(const BootMachine *m)
+{
+    guint8 pointer[16];
+
+    mp_floating_pointer(BOOT_MP_TABLE, pointer);
+    boot_ram_write(&m->ram, BOOT_MP_POINTER, pointer, sizeof pointer);
+    boot_ram_write(&m->ram, BOOT_MP_TABLE, m->mp->data, m->mp->len);
 }
 
 static gboolean place_tables(Loader *l, GError **error)
@@ -254,6 +264,7 @@ gboolean boot_load(const BootKernel *k, BootMachine *m, VcpuBoot *out, GError **
         !load_initrd(&l, &places, error) || !write_cmdline(&l, error))
         return FALSE;
     write_bda(&m->ram);
+    write_mp_table(m);
     g_assert(m->map->len <= BOOT_MAX_MAP);
     if (k->protocol == BOOT_PVH)
         boot_pvh_enter(k, m, &places, out);

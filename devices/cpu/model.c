@@ -308,6 +308,15 @@ static gboolean wanted_msr(const X86CpuConfig *config, guint32 index)
     return TRUE;
 }
 
+static void append_msr(GByteArray *out, guint64 index, guint64 value)
+{
+    guint8 raw[16];
+
+    le64_put(raw, index);
+    le64_put(raw + 8, value);
+    g_byte_array_append(out, raw, sizeof raw);
+}
+
 static gboolean resolve_msrs(Device *dev, const Model *model, GError **error)
 {
     guint n = 0;
@@ -319,13 +328,12 @@ static gboolean resolve_msrs(Device *dev, const Model *model, GError **error)
         return FALSE;
     GByteArray *out = g_byte_array_new();
     for (guint i = 0; is_host(model) && i < n; i++) {
-        guint8 raw[16];
-        if (!wanted_msr(DEVICE_CONFIG(dev, X86CpuConfig), msrs[i].index))
-            continue;
-        le64_put(raw, msrs[i].index);
-        le64_put(raw + 8, msrs[i].data);
-        g_byte_array_append(out, raw, sizeof raw);
+        if (wanted_msr(DEVICE_CONFIG(dev, X86CpuConfig), msrs[i].index))
+            append_msr(out, msrs[i].index, msrs[i].data);
     }
+    /* HWCR.TscFreqSel: on AMD's processors the TSC counts at P0's frequency, and Linux takes a clear bit for a firmware bug. */
+    if (is_host(model) && strcmp(DEVICE_CONFIG(dev, X86CpuConfig)->vendor, "AuthenticAMD") == 0)
+        append_msr(out, 0xc0010015, G_GUINT64_CONSTANT(1) << 24);
     g_autoptr(GBytes) bytes = g_byte_array_free_to_bytes(out);
     prop_bag_set_bytes(dev->bag, (guint)prop_table_row(dev->bag->table, "feature-msrs"), bytes, ORIGIN_HOST);
     return TRUE;

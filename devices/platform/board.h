@@ -68,6 +68,10 @@ void        acpi_relocate(AcpiTables *t, guint64 base);
 /* Publishes etc/acpi/rsdp, etc/acpi/tables and etc/table-loader in fw_cfg. */
 void        acpi_publish_fw_cfg(DeviceSet *set);
 
+/* MP 1.4: the configuration table, and the floating pointer for a table at TABLE. */
+GByteArray *mp_table_build(DeviceSet *set);
+void        mp_floating_pointer(guint32 table, guint8 out[16]);
+
 /* SMBIOS 3: structure table, and the anchor for a table at ADDRESS. */
 GByteArray *smbios_build_tables(DeviceSet *set);
 void        smbios_anchor(guint64 address, gsize table_len, guint8 out[24]);

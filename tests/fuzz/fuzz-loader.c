@@ -24,13 +24,14 @@ static void load(const BootKernel *k)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(AcpiTables) acpi = small_tables();
-    g_autoptr(GByteArray) smbios = g_byte_array_new();
+    g_autoptr(GByteArray) smbios = g_byte_array_new(), mp = g_byte_array_new();
     BootFixture f = {0};
     VcpuBoot boot;
 
     boot_fixture_ram(&f, MIB(4), MIB(2) + 4096);
     f.m.acpi = acpi;
     f.m.smbios = smbios;
+    f.m.mp = mp;
     f.m.cmdline = "x";
     if (boot_load(k, &f.m, &boot, &error))
         g_assert(boot.rip < G_GUINT64_CONSTANT(1) << 32);
