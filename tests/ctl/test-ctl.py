@@ -475,7 +475,8 @@ def list_machines(box):
     out, _ = box.ctl("list", "-t", "0.3", socket=False)
     same(rows(out)[1:], [["a", "running", str(os.getpid()), box.run_dir + "/a/qmp.sock"],
                          ["b", "paused", str(os.getpid()), box.run_dir + "/b/qmp.sock"],
-                         ["mute", "no", "answer", str(os.getpid()), box.run_dir + "/mute/qmp.sock"]])
+                         ["mute", "no", "answer", str(os.getpid()),
+                          box.run_dir + "/mute/qmp.sock"]])
     same(sleeping.connections, 0)
     reply = json.loads(box.ctl("--json", "list", "-t", "0.3", socket=False)[0])
     same(reply[0], {"name": "a", "status": "running", "pid": os.getpid(),
