@@ -285,7 +285,7 @@ client_dispatch(QmpClient *client, GError **error)
     g_autoptr(GError) wrong = NULL;
 
     for (;;) {
-        g_autofree char *text = client_message(client, 0, "anything", &wrong);
+        g_autofree char *text = client_message(client, 0, "more came", &wrong);
         if (text == NULL)
             break;
         client_take_event(client, &text);

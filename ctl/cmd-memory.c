@@ -2,7 +2,7 @@
 /*
  * memory: how much there is, and in which devices.
  *
- * The two kinds of memory device call the same things differently (a DIMM's "addr" is a virtio-mem's
+ * The two kinds of memory device name the same things differently (a DIMM's "addr", a virtio-mem's
  * "memaddr"), and only the latter has a size that was asked for beside the one that it has. One
  * table holds both, with a dash where a kind has nothing to say.
  */

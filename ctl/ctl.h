@@ -13,7 +13,7 @@ typedef enum {
     CTL_ERROR_CONNECT = 3, /* no machine, no socket, nobody listening */
     CTL_ERROR_TIMEOUT = 4, /* no answer, or not what was waited for, in time */
     CTL_ERROR_LOST = 5,    /* the connection ended in the middle */
-    CTL_ERROR_FAILED = 6,  /* anything else: files, terminals, programs to start, replies that are odd */
+    CTL_ERROR_FAILED = 6,  /* anything else: files, terminals, programs, odd replies */
 } CtlError;
 
 #define CTL_ERROR (ctl_error_quark())

@@ -161,7 +161,7 @@ scan_value(Scan *s)
     }
 }
 
-/* Whether @text is one JSON value and nothing else; @bad, if wanted, gets the offset that is not. */
+/* The text of a member of @object (valid JSON); NULL if it is no object or has none so named. */
 gboolean
 jtext_valid(const char *text, gsize length, gsize *bad)
 {

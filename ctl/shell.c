@@ -17,7 +17,6 @@
 #include "jtext.h"
 
 #include <errno.h>
-#include <glib/gstdio.h>
 #include <histedit.h>
 #include <poll.h>
 #include <stdio.h>
@@ -160,7 +159,7 @@ shell_open_history(Shell *shell)
     el_set(shell->el, EL_HIST, history, shell->history);
 }
 
-/* Saved at once: Ctrl-C ends the shell without a later opportunity. Lines may hold passwords. */
+/* Saved at once, since Ctrl-C leaves no later opportunity; libedit makes the file mode 0600. */
 static void
 shell_remember(Shell *shell, const char *line)
 {
@@ -170,7 +169,6 @@ shell_remember(Shell *shell, const char *line)
         return;
     history(shell->history, &event, H_ENTER, line);
     history(shell->history, &event, H_SAVE, shell->history_file);
-    g_chmod(shell->history_file, 0600);
 }
 
 static void

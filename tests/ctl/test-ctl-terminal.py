@@ -213,6 +213,11 @@ def shell_completes(box):
     same(server.requests[-1]["arguments"], {"driver": "board", "max-cpus": 4, "id": "b0"})
     t.expect("{}")
     t.prompt()
+    t.type("device_add id=x \tb\t\r")  # id is there, so only driver= is left
+    server.wait_request("device_add", 2)
+    same(server.requests[-1]["arguments"], {"id": "x", "driver": "board"})
+    t.expect("{}")
+    t.prompt()
     t.type("ch\tid\tx b\tt\tr\t\r")
     server.wait_request("chardev-add")
     same(server.requests[-1]["arguments"], {"id": "x", "backend": {"type": "ringbuf"}})

@@ -424,11 +424,15 @@ def machine_names(box):
     box.env["BACKPLANE_MACHINE"] = "beta"
     box.ctl("stop", socket=False)
     box.ctl("-m", "beta", "stop", "-m", "alpha", socket=False)
-    same((len(a.requests), len(b.requests)), (3, 1))
+    box.ctl("stop", "-m", "alpha")  # -s before the command, -m behind it: the later one
+    same((len(a.requests), len(b.requests)), (4, 1))
     del box.env["BACKPLANE_MACHINE"]
-    os.unlink(box.run_dir + "/alpha/backplaned.pid")
+    box.machine("alpha", pid=2**22 + 5)  # greater than any process id can be: it has ended
     box.ctl("stop", socket=False)
     same(len(b.requests), 2)
+    os.unlink(box.run_dir + "/alpha/backplaned.pid")
+    box.ctl("stop", socket=False)
+    same(len(b.requests), 3)
     os.unlink(box.run_dir + "/beta/backplaned.pid")
     has(box.ctl("stop", socket=False, rc=CONNECT)[1], "no machine runs")
     for bad in ("", "..", ".x", "a/b", "-x", "a b", "ä"):
@@ -471,7 +475,8 @@ def list_machines(box):
     out, _ = box.ctl("list", "-t", "0.3", socket=False)
     same(rows(out)[1:], [["a", "running", str(os.getpid()), box.run_dir + "/a/qmp.sock"],
                          ["b", "paused", str(os.getpid()), box.run_dir + "/b/qmp.sock"],
-                         ["mute", "no", "answer", str(os.getpid()), box.run_dir + "/mute/qmp.sock"]])
+                         ["mute", "no", "answer", str(os.getpid()),
+                          box.run_dir + "/mute/qmp.sock"]])
     same(sleeping.connections, 0)
     reply = json.loads(box.ctl("--json", "list", "-t", "0.3", socket=False)[0])
     same(reply[0], {"name": "a", "status": "running", "pid": os.getpid(),

@@ -22,7 +22,8 @@ outside() {
     [[ -x $tool ]] || skip "$tool is not there: name it by WITH_SYSTEMD"
     [[ $(id -u) == 0 ]] || skip "needs root, for a systemd of its own"
     [[ -x /lib/systemd/systemd ]] || skip "systemd is not installed"
-    daemon=$(realpath -e "${BACKPLANED:-./backplaned}" 2>/dev/null) || skip "backplaned is not built"
+    daemon=$(realpath -e "${BACKPLANED:-./backplaned}" 2>/dev/null) ||
+        skip "backplaned is not built"
     ctl=$(realpath -e "${BACKPLANECTL:-./backplanectl}" 2>/dev/null) ||
         skip "backplanectl is not built"
     # /tmp is the one place that is the same inside and writable
@@ -81,8 +82,8 @@ build_machine() {
 }
 
 test_units() {
-    systemd-analyze --man=no verify "/etc/systemd/system/$service" "/etc/systemd/system/$socket_unit" \
-        >"$dir/verify" 2>&1
+    systemd-analyze --man=no verify "/etc/systemd/system/$service" \
+        "/etc/systemd/system/$socket_unit" >"$dir/verify" 2>&1
     result $? "systemd-analyze verifies the units"
     ! grep -E 'backplane@' "$dir/verify" | sed 's/^/# /' | grep .
     result $? "it has no remark on them"
