@@ -60,6 +60,7 @@ static inline void boot_fixture_init(BootFixture *f, guint64 ram, guint64 split)
     boot_fixture_ram(f, ram, split);
     f->m.acpi = acpi_build_view(&f->board.view);
     f->m.smbios = smbios_build_view(&f->board.view);
+    f->m.mp = mp_table_build_view(&f->board.view);
     f->m.cmdline = "console=ttyS0 quiet";
 }
 
@@ -68,6 +69,7 @@ static inline void boot_fixture_clear(BootFixture *f)
     boot_fixture_ram_clear(f);
     acpi_tables_free(f->m.acpi);
     g_byte_array_unref(f->m.smbios);
+    g_byte_array_unref(f->m.mp);
     fixture_clear(&f->board);
 }
 
