@@ -3,8 +3,8 @@
  * test-framer.c - a stream in, messages and errors out.
  *
  * A stream's outcome is written as a list: a message as itself, an error as "!" and a part of its
- * text. Each stream is fed whole, split in two at every byte, and byte by byte: the outcome must be the
- * same.
+ * text. Each stream is fed whole, split in two at every byte, and byte by byte: the outcome must be
+ * the same.
  */
 #include "qmp/framer.h"
 
@@ -43,7 +43,8 @@ static void compare(GPtrArray *got, const char *const *expected)
     for (guint i = 0; i < MIN(n, got->len); i++) {
         const char *g = g_ptr_array_index(got, i);
 
-        if (expected[i][0] == '!' ? !(g[0] == '!' && strstr(g, expected[i] + 1)) : strcmp(g, expected[i]) != 0)
+        if (expected[i][0] == '!' ? !(g[0] == '!' && strstr(g, expected[i] + 1))
+                                  : strcmp(g, expected[i]) != 0)
             g_error("outcome %u is \"%s\" instead of \"%s\"", i, g, expected[i]);
     }
     g_assert_cmpuint(got->len, ==, n);
@@ -70,17 +71,20 @@ static void check_n(const char *stream, gsize len, const char *const *expected)
     framer_free(f);
 }
 
-#define CHECK(stream, ...) check_n(stream, sizeof(stream) - 1, (const char *const[]){ __VA_ARGS__, NULL })
+#define CHECK(stream, ...)                                                                         \
+    check_n(stream, sizeof(stream) - 1, (const char *const[]){ __VA_ARGS__, NULL })
 
 static void test_messages(void)
 {
     CHECK("{}", "{}");
     CHECK("{}{}", "{}", "{}");
     CHECK(" \t\r\n{\"a\":1}\r\n\r\n{\"b\":[true,null]}\n", "{\"a\":1}", "{\"b\":[true,null]}");
-    CHECK("{\n  \"a\": [\n    {\n    },\n    -1.5e+3\n  ]\n}\n", "{\n  \"a\": [\n    {\n    },\n    -1.5e+3\n  ]\n}");
+    CHECK("{\n  \"a\": [\n    {\n    },\n    -1.5e+3\n  ]\n}\n",
+          "{\n  \"a\": [\n    {\n    },\n    -1.5e+3\n  ]\n}");
     CHECK("{\"a\":\"}]{[\\\"\\\\\"}{}", "{\"a\":\"}]{[\\\"\\\\\"}", "{}");
-    CHECK("{\"gr\xc3\xbc\xc3\x9f\":\"\\ud83d\"}", "{\"gr\xc3\xbc\xc3\x9f\":\"\\ud83d\"}"); /* the parser's business */
-    CHECK("{\"a\":nonsense}", "{\"a\":nonsense}");                                      /* likewise */
+    CHECK("{\"gr\xc3\xbc\xc3\x9f\":\"\\ud83d\"}",
+          "{\"gr\xc3\xbc\xc3\x9f\":\"\\ud83d\"}"); /* the parser's business */
+    CHECK("{\"a\":nonsense}", "{\"a\":nonsense}"); /* likewise */
 }
 
 static void test_nothing(void)
@@ -141,7 +145,9 @@ static void test_resync(void)
     CHECK("{\"a\":\"text\\\xff\"{}", "!cut short by a 0xff byte", "!got '\"'");
     CHECK("{\"a\":12\xff{}", "!cut short", "{}");
     CHECK("rubbish\xff{}", "!expecting an object", "{}");
-    CHECK("rub\xff" "bish\n{}", "!got 'r'", "!got 'b'", "{}");
+    CHECK("rub\xff"
+          "bish\n{}",
+          "!got 'r'", "!got 'b'", "{}");
 }
 
 static GPtrArray *run_limited(const JsonLimits *limits, const char *stream, gsize chunk)
@@ -165,15 +171,18 @@ static void check_limited(JsonLimits limits, const char *stream, const char *con
     }
 }
 
-/* One error for a message over a limit, however many lines it has; in step again at the next one. */
+/* One error for a message over a limit, however many lines it has; in step again at the next one.
+ */
 static void test_limits(void)
 {
     JsonLimits size = { 16, 100, 100 }, depth = { 0, 3, 100 }, tokens = { 0, 100, 5 };
 
-    check_limited(size, "{\"a\":\"123456789\"}\n{}\n{\"a\":\"12345678\"}",
-                  (const char *const[]){ "!longer than 16 bytes", "{}", "{\"a\":\"12345678\"}", NULL });
-    check_limited(size, "{\"a\":\"1234567890123456789012345678901234567890\",\n \"b\":1,\n \"c\":2\n}\n{}\n",
-                  (const char *const[]){ "!longer than 16 bytes", "{}", NULL });
+    check_limited(
+        size, "{\"a\":\"123456789\"}\n{}\n{\"a\":\"12345678\"}",
+        (const char *const[]){ "!longer than 16 bytes", "{}", "{\"a\":\"12345678\"}", NULL });
+    check_limited(
+        size, "{\"a\":\"1234567890123456789012345678901234567890\",\n \"b\":1,\n \"c\":2\n}\n{}\n",
+        (const char *const[]){ "!longer than 16 bytes", "{}", NULL });
     check_limited(depth, "{\"a\":[[\n[[1]],\n [2]\n]]}\n{\"a\":[[1]]}\n",
                   (const char *const[]){ "!nested deeper than 3", "{\"a\":[[1]]}", NULL });
     check_limited(tokens, "{\"a\":[1,2,3,4,\n5,\n6]}\n{\"a\":[1,2]}\n",
