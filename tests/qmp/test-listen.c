@@ -306,6 +306,7 @@ static void test_many(Fixture *f, gconstpointer data)
     for (guint i = 0; i < N; i++) {
         g_autofree char *greeting = client_line(clients[i]);
 
+        g_assert_nonnull(greeting);
         client_send(clients[i], "{\"execute\":\"qmp_capabilities\"}");
     }
     for (guint i = 0; i < N; i++)
