@@ -14,19 +14,20 @@ static const guint32 pic_choices[] = {5, 10, 11};
 
 /* ---- PCI host bridge ---- */
 
-static void host_bridge_windows(Aml *a, const BoardConfig *b)
+static void host_bridge_windows(Aml *a, const AcpiView *v)
 {
+    const BoardConfig *b = v->board;
     guint32 hole32_last = b->pci_hole32_base + (guint32)b->pci_hole32_size - 1;
 
     aml_name_of(a, "_CRS");
     aml_resources(a);
-    aml_res_bus(a, 0, (b->ecam_size >> 20) - 1);
+    aml_res_bus(a, 0, v->last_bus);
     aml_res_io(a, 0xcf8, 8);
     aml_res_word_io(a, 0, 0xcf7);
     aml_res_word_io(a, 0xd00, 0xffff);
     aml_res_dword_memory(a, FALSE, b->pci_hole32_base, hole32_last);
-    if (b->pci_hole64_size > 0 && b->pci_hole64_base >= G_GUINT64_CONSTANT(1) << 32)
-        aml_res_qword_memory(a, TRUE, b->pci_hole64_base, b->pci_hole64_base + b->pci_hole64_size - 1);
+    if (v->pci64_len > 0)
+        aml_res_qword_memory(a, TRUE, v->pci64, v->pci64 + v->pci64_len - 1);
     aml_end(a);
 }
 
@@ -34,7 +35,7 @@ static void host_bridge_windows(Aml *a, const BoardConfig *b)
 static void host_bridge_osc(Aml *a)
 {
     enum { UNKNOWN_UUID = 4, UNKNOWN_REVISION = 8, MASKED = 16 };
-    enum { GRANTED = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 }; /* native hot plug, PME, AER, capability structure */
+    enum { GRANTED = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 }; /* native hot plug, PME, AER, capability, LTR */
     AmlTerm status = AML_REF("CDW1"), control = AML_REF("CDW3");
 
     aml_method(a, "_OSC", 4, TRUE);
@@ -166,7 +167,7 @@ static void host_bridge(Aml *a, const AcpiView *v)
     aml_name(a, "_CID", AML_EISAID("PNP0A03"));
     aml_name(a, "_UID", AML_INT(0));
     aml_name(a, "_BBN", AML_INT(0));
-    host_bridge_windows(a, v->board);
+    host_bridge_windows(a, v);
     host_bridge_osc(a);
     host_bridge_routing(a);
     lpc_bridge(a, v);

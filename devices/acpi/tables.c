@@ -315,15 +315,16 @@ static guint32 build_madt(Writer *w, const AcpiView *v)
     return table_end(w);
 }
 
-/* MCFG (PCI firmware specification 4.1.2). */
-static guint32 build_mcfg(Writer *w)
+/* MCFG (PCI firmware specification 4.1.2). Not all buses that the window decodes, but those that there can be: Linux looks for
+ * devices on every one of them, 32 slots a bus, before it goes on. */
+static guint32 build_mcfg(Writer *w, const AcpiView *v)
 {
     table_begin(w, "MCFG", 1);
     put(w, 8, 0);
     put(w, 8, w->board->ecam_base);
     put(w, 2, 0); /* segment */
     put(w, 1, 0);
-    put(w, 1, (w->board->ecam_size >> 20) - 1);
+    put(w, 1, v->last_bus);
     put(w, 4, 0);
     return table_end(w);
 }
@@ -382,7 +383,7 @@ static guint32 build_srat(Writer *w, const AcpiView *v)
     if (v->below_4g > 0x100000)
         put_srat_memory(w, 0x100000, v->below_4g - 0x100000, 1);
     put_srat_memory(w, G_GUINT64_CONSTANT(1) << 32, v->above_4g, 1);
-    put_srat_memory(w, v->board->device_memory_base, v->board->max_memory, 1 | 2); /* 2: hot-pluggable */
+    put_srat_memory(w, v->device_memory, v->board->max_memory, 1 | 2); /* 2: hot-pluggable */
     return table_end(w);
 }
 
@@ -398,6 +399,30 @@ static void build_rsdp(Writer *w)
     le64_put(p + RSDP_XSDT, w->t->xsdt);
 }
 
+/* ---- all together ---- */
+
+static guint64 gib_up(guint64 v)
+{
+    const guint64 gib = G_GUINT64_CONSTANT(1) << 30;
+
+    return (v + gib - 1) / gib * gib;
+}
+
+void acpi_view_place(AcpiView *v, const PropBag *board)
+{
+    const BoardConfig *b = v->board;
+    guint64 end = (G_GUINT64_CONSTANT(1) << 32) + v->above_4g, limit = G_GUINT64_CONSTANT(1) << b->phys_bits;
+
+    v->device_memory = 0;
+    if (b->memory_slots > 0 && b->max_memory > v->below_4g + v->above_4g) {
+        v->device_memory = prop_bag_is_set(board, "device-memory-base") ? b->device_memory_base : gib_up(end);
+        end = v->device_memory + b->max_memory;
+    }
+    v->pci64 = prop_bag_is_set(board, "pci-hole64-base") ? b->pci_hole64_base : gib_up(end);
+    /* Where it does not fit, what is left of it. */
+    v->pci64_len = v->pci64 < limit ? MIN(b->pci_hole64_size, limit - v->pci64) : 0;
+}
+
 AcpiTables *acpi_build_view(const AcpiView *v)
 {
     AcpiTables *t = g_new0(AcpiTables, 1);
@@ -411,9 +436,9 @@ AcpiTables *acpi_build_view(const AcpiView *v)
     dsdt = build_dsdt(&w, v);
     list[n++] = build_fadt(&w, facs, dsdt);
     list[n++] = build_madt(&w, v);
-    list[n++] = build_mcfg(&w);
+    list[n++] = build_mcfg(&w, v);
     list[n++] = build_waet(&w);
-    if (acpi_view_hotplug_memory(v))
+    if (v->device_memory)
         list[n++] = build_srat(&w, v);
     table_begin(&w, "XSDT", 1);
     for (guint i = 0; i < n; i++)

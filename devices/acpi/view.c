@@ -71,6 +71,7 @@ AcpiView *acpi_view_new(DeviceSet *set)
     g_assert(v->board);
     v->below_4g = mem_below_4g(set);
     v->above_4g = mem_above_4g(set);
+    acpi_view_place(v, device_set_board(set)->bag);
     v->dimms = g_array_new(FALSE, FALSE, sizeof(AcpiDimm));
     gather_cpus(set, v);
     device_set_foreach(set, gather_device, v);

@@ -29,6 +29,9 @@ typedef struct {
 typedef struct {
     const BoardConfig *board;                 /* not owned */
     guint64            below_4g, above_4g;    /* base RAM at 0 and at 4 GiB */
+    guint64            device_memory;         /* start of the region for memory plugged later; 0: no such region */
+    guint64            pci64, pci64_len;      /* 64-bit PCI window; length 0: none */
+    guint8             last_bus;              /* highest PCI bus there can be: 0 as long as there are no bridges */
     GArray            *cpus;                  /* AcpiCpu, one a slot in index order */
     GArray            *dimms;                 /* AcpiDimm of base RAM, by slot */
     guint              n_serial;
@@ -39,12 +42,9 @@ AcpiView *acpi_view_new(DeviceSet *set);
 void      acpi_view_free(AcpiView *v);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AcpiView, acpi_view_free)
 
-/* Memory may be plugged later: the device-memory region exists and the tables announce it. */
-static inline gboolean acpi_view_hotplug_memory(const AcpiView *v)
-{
-    return v->board->memory_slots > 0 && v->board->max_memory > v->below_4g + v->above_4g &&
-           v->board->device_memory_base >= (G_GUINT64_CONSTANT(1) << 32);
-}
+/* Fills in device_memory, pci64 and pci64_len from the board's rows and the RAM above 4 GiB. A row that is not set yet (they are
+ * recorded at the first cont) is computed as its documentation says. */
+void      acpi_view_place(AcpiView *v, const PropBag *board);
 
 /* ---- the builders (tables.c, dsdt.c, smbios.c) ---- */
 

@@ -47,9 +47,7 @@ static inline void fixture_memory(Fixture *f, guint64 ram, guint64 max)
     f->view.dimms = g_array_new(FALSE, FALSE, sizeof(AcpiDimm));
     g_array_append_val(f->view.dimms, dimm);
     prop_bag_set_u(f->bag, "max-memory", max, ORIGIN_CONFIG);
-    prop_bag_set_u(f->bag, "device-memory-base", GIB(4) + (f->view.above_4g + GIB(1) - 1) / GIB(1) * GIB(1),
-                   ORIGIN_DEFAULT);
-    prop_bag_set_u(f->bag, "pci-hole64-base", f->view.board->device_memory_base + max, ORIGIN_DEFAULT);
+    acpi_view_place(&f->view, f->bag);
 }
 
 static inline void fixture_init(Fixture *f, guint max_cpus, guint plugged, guint64 ram, guint64 max_ram)

@@ -194,9 +194,10 @@ static void test_srat(void)
     g_assert_cmpuint(count_entries(p, 48, 1, 28, 1), ==, 3);
     g_assert_cmpuint(count_entries(p, 48, 1, 28, 3), ==, 1);
     last = p + le32_get(p + 4) - 40;
-    g_assert_cmpuint(le64_get(last + 8), ==, f.view.board->device_memory_base);
+    g_assert_cmpuint(le64_get(last + 8), ==, GIB(8)); /* 6 GiB of RAM, 2.75 below 4 GiB */
     g_assert_cmpuint(le64_get(last + 16), ==, GIB(64));
     prop_bag_set_u(f.bag, "memory-slots", 0, ORIGIN_CONFIG);
+    acpi_view_place(&f.view, f.bag);
     acpi_tables_free(g_steal_pointer(&t));
     t = build(&f);
     g_assert_null(find_table(t, "SRAT"));
@@ -209,13 +210,68 @@ static void test_mcfg(void)
     const guint8 *p;
 
     fixture_init(&f, 1, 1, GIB(1), GIB(1));
-    prop_bag_set_u(f.bag, "ecam-size", MIB(64), ORIGIN_CONFIG);
+    f.view.last_bus = 63;
     prop_bag_set_u(f.bag, "ecam-base", 0xe0000000, ORIGIN_CONFIG);
     t = build(&f);
     p = find_table(t, "MCFG");
     g_assert_cmpuint(le64_get(p + 44), ==, 0xe0000000);
     g_assert_cmpuint(p[54], ==, 0);
     g_assert_cmpuint(p[55], ==, 63);
+}
+
+/* Where the regions above 4 GiB go: as recorded, else as documented, and never beyond what the CPU can address. */
+static void test_place(void)
+{
+    g_auto(Fixture) f = {0};
+
+    fixture_init(&f, 1, 1, GIB(6), GIB(64));
+    g_assert_cmphex(f.view.device_memory, ==, GIB(8));
+    g_assert_cmphex(f.view.pci64, ==, GIB(8 + 64));
+    g_assert_cmphex(f.view.pci64_len, ==, GIB(32));
+    prop_bag_set_u(f.bag, "device-memory-base", GIB(100), ORIGIN_HINT);
+    prop_bag_set_u(f.bag, "pci-hole64-base", GIB(512), ORIGIN_HINT);
+    acpi_view_place(&f.view, f.bag);
+    g_assert_cmphex(f.view.device_memory, ==, GIB(100));
+    g_assert_cmphex(f.view.pci64, ==, GIB(512));
+    prop_bag_set_u(f.bag, "pci-hole64-base", GIB(1023), ORIGIN_HINT); /* 40 bits */
+    acpi_view_place(&f.view, f.bag);
+    g_assert_cmphex(f.view.pci64_len, ==, GIB(1));
+    prop_bag_set_u(f.bag, "pci-hole64-base", GIB(1024), ORIGIN_HINT);
+    acpi_view_place(&f.view, f.bag);
+    g_assert_cmphex(f.view.pci64_len, ==, 0);
+}
+
+/* Walks the MP table: entries counted and sized as the header says. */
+static void test_mptable(void)
+{
+    static const guint8 sizes[] = {20, 8, 8, 8, 8};
+    g_auto(Fixture) f = {0};
+    g_autoptr(GByteArray) t = NULL;
+    guint8 pointer[16];
+    guint at = 44, n = 0, cpus = 0;
+
+    fixture_init(&f, 300, 260, GIB(1), GIB(1));
+    t = mp_table_build_view(&f.view);
+    g_assert_cmpmem(t->data, 4, "PCMP", 4);
+    g_assert_cmpuint(le16_get(t->data + 4), ==, t->len);
+    g_assert_cmpuint(sum(t->data, t->len), ==, 0);
+    for (; at < t->len; n++) {
+        guint8 type = t->data[at];
+
+        g_assert_cmpuint(type, <, G_N_ELEMENTS(sizes));
+        if (type == 0) {
+            g_assert_cmpuint(t->data[at + 1], ==, cpus);
+            g_assert_cmpuint(t->data[at + 3], ==, cpus == 0 ? 3 : 1); /* the first is the BSP */
+            cpus++;
+        }
+        at += sizes[type];
+    }
+    g_assert_cmpuint(at, ==, t->len);
+    g_assert_cmpuint(n, ==, le16_get(t->data + 34));
+    g_assert_cmpuint(cpus, ==, 255); /* ids 0 to 254 */
+    mp_floating_pointer(0xf0100, pointer);
+    g_assert_cmpuint(sum(pointer, 16), ==, 0);
+    g_assert_cmpuint(le32_get(pointer + 4), ==, 0xf0100);
 }
 
 /* ---- the linker-loader script, carried out as firmware does ---- */
@@ -407,6 +463,8 @@ int main(int argc, char **argv)
     g_test_add_func("/acpi/madt", test_madt);
     g_test_add_func("/acpi/srat", test_srat);
     g_test_add_func("/acpi/mcfg", test_mcfg);
+    g_test_add_func("/acpi/place", test_place);
+    g_test_add_func("/acpi/mptable", test_mptable);
     g_test_add_func("/acpi/loader-script", test_loader_script);
     g_test_add_func("/acpi/acpica-tools", test_acpica);
     return g_test_run();

@@ -251,6 +251,9 @@ static void check_tables(BootFixture *f, guint64 rsdp)
     g_assert_cmpuint(found, ==, rsdp);
     g_assert_cmpmem(ram_at(f, le64_get(ram_at(f, found) + 24)), 4, "XSDT", 4);
     g_assert_cmpuint(anchor, !=, 0);
+    g_assert_cmpmem(ram_at(f, 0x9fc10), 4, "_MP_", 4);
+    g_assert_cmpmem(ram_at(f, le32_get(ram_at(f, 0x9fc14))), 4, "PCMP", 4);
+    g_assert_cmpuint(le16_get(ram_at(f, 0x40e)) * 16, ==, 0x9fc00);
     g_assert_cmpuint(ram_at(f, le64_get(ram_at(f, anchor) + 16))[1], ==, 0x18); /* type 0's length */
 }
 
