@@ -43,6 +43,8 @@ struct IoRegion {
     IoOps    ops; /* with the sizes filled in */
     IoSpace  space;
     guint32  flags;
+    guint32  sizes; /* bit N: the hooks take an access of N bytes */
+    guint64  align; /* offset bits that, below the size, must be 0 */
     gboolean coalesced; /* the accelerator took it */
     char    *name;
 };
@@ -61,9 +63,10 @@ typedef struct {
 } Event;
 
 typedef struct {
-    guint  n_entries, n_events;
-    Entry *entries;
-    Event *events; /* those that the bus serves itself, sorted by address */
+    guint    n_entries, n_events;
+    Entry   *entries;
+    guint64 *lasts;  /* the entries' ends once more: what the search walks */
+    Event   *events; /* those that the bus serves itself, sorted by address */
 } SpaceTable;
 
 typedef struct {
@@ -153,19 +156,20 @@ static inline void record_release(BusRecord *r)
 
 /* ---- dispatch ---- */
 
+/* Without a branch on the comparison: N shrinks to the one entry that may hold ADDR. */
 static const Entry *table_search(const SpaceTable *space, guint64 addr)
 {
-    guint lo = 0, hi = space->n_entries;
+    const guint64 *base = space->lasts;
+    const Entry *e;
 
-    while (lo < hi) {
-        guint mid = lo + (hi - lo) / 2;
-
-        if (space->entries[mid].last < addr)
-            lo = mid + 1;
-        else
-            hi = mid;
+    if (space->n_entries == 0)
+        return NULL;
+    for (gsize n = space->n_entries, half; n > 1; n -= half) {
+        half = n / 2;
+        base = base[half - 1] < addr ? base + half : base;
     }
-    return lo < space->n_entries && space->entries[lo].base <= addr ? &space->entries[lo] : NULL;
+    e = &space->entries[base - space->lasts];
+    return e->base <= addr && addr <= e->last ? e : NULL;
 }
 
 static inline const Entry *record_lookup(BusRecord *r, const BusTable *table, IoSpace space, guint64 addr)
@@ -185,36 +189,38 @@ static inline const Entry *record_lookup(BusRecord *r, const BusTable *table, Io
     return e;
 }
 
+/* The low SIZE (1..8) bytes: ones() without its case for more. */
+static inline guint64 mask_of(unsigned size)
+{
+    return G_MAXUINT64 >> (64 - 8 * size);
+}
+
 static guint64 hook_read(const IoRegion *region, guint64 offset, unsigned size)
 {
     guint64 v;
 
     if (region->lock)
         g_mutex_lock(region->lock);
-    v = region->ops.read ? region->ops.read(region->opaque, offset, size) : ones(size);
+    v = region->ops.read(region->opaque, offset, size);
     if (region->lock)
         g_mutex_unlock(region->lock);
-    return v & ones(size);
+    return v & mask_of(size);
 }
 
 static void hook_write(const IoRegion *region, guint64 offset, guint64 value, unsigned size)
 {
-    if (!region->ops.write)
-        return;
     if (region->lock)
         g_mutex_lock(region->lock);
-    region->ops.write(region->opaque, offset, value & ones(size), size);
+    region->ops.write(region->opaque, offset, value & mask_of(size), size);
     if (region->lock)
         g_mutex_unlock(region->lock);
 }
 
 /* TRUE if the hooks take the access as it is. SIZE must be 1..8. */
-static inline gboolean region_fits(const Entry *e, guint64 addr, unsigned size)
+static inline gboolean region_fits(const IoRegion *region, guint64 offset, unsigned size)
 {
-    const IoOps *ops = &e->region->ops;
-
-    return size >= ops->min_size && size <= ops->max_size && (size & (size - 1)) == 0 &&
-           size - 1 <= e->last - addr && (ops->unaligned || ((addr - e->base) & (size - 1)) == 0);
+    return (region->sizes >> size & 1) && (offset & (size - 1) & region->align) == 0 &&
+           size - 1 <= region->last - region->base - offset;
 }
 
 /* The largest piece that begins at OFFSET and is at most LEFT bytes, of a size the hooks take; may be below min_size. */
@@ -237,7 +243,7 @@ static guint64 read_widened(const IoRegion *region, guint64 offset, unsigned lef
     return hook_read(region, offset - skip, min) >> (skip * 8);
 }
 
-static gboolean read_split(BusRecord *r, const BusTable *table, IoSpace space, guint64 addr, unsigned size,
+static G_GNUC_NO_INLINE gboolean read_split(BusRecord *r, const BusTable *table, IoSpace space, guint64 addr, unsigned size,
                            guint64 *value)
 {
     gboolean claimed = FALSE;
@@ -263,7 +269,7 @@ static gboolean read_split(BusRecord *r, const BusTable *table, IoSpace space, g
     return claimed;
 }
 
-static gboolean write_split(BusRecord *r, const BusTable *table, IoSpace space, guint64 addr, unsigned size,
+static G_GNUC_NO_INLINE gboolean write_split(BusRecord *r, const BusTable *table, IoSpace space, guint64 addr, unsigned size,
                             guint64 value)
 {
     gboolean claimed = FALSE;
@@ -317,7 +323,7 @@ static gboolean dispatch_read(BusRecord *r, IoSpace space, guint64 addr, unsigne
     const Entry *e = record_lookup(r, table, space, addr);
     gboolean claimed = TRUE;
 
-    if (e && region_fits(e, addr, size))
+    if (e && region_fits(e->region, addr - e->base, size))
         *value = hook_read(e->region, addr - e->base, size);
     else
         claimed = read_split(r, table, space, addr, size, value);
@@ -336,7 +342,7 @@ static gboolean dispatch_write(BusRecord *r, IoSpace space, guint64 addr, unsign
         return TRUE;
     }
     e = record_lookup(r, table, space, addr);
-    if (e && region_fits(e, addr, size))
+    if (e && region_fits(e->region, addr - e->base, size))
         hook_write(e->region, addr - e->base, value, size);
     else
         claimed = write_split(r, table, space, addr, size, value);
@@ -387,6 +393,7 @@ static BusTable *table_copy(VmBus *bus)
         *to = *from;
         /* One more of each: room for what is added. */
         to->entries = g_new(Entry, from->n_entries + 1);
+        to->lasts = g_new(guint64, from->n_entries + 1);
         to->events = g_new(Event, from->n_events + 1);
         if (from->n_entries > 0)
             memcpy(to->entries, from->entries, from->n_entries * sizeof(Entry));
@@ -400,6 +407,7 @@ static void table_free(BusTable *table)
 {
     for (guint i = 0; i < G_N_ELEMENTS(table->space); i++) {
         g_free(table->space[i].entries);
+        g_free(table->space[i].lasts);
         g_free(table->space[i].events);
     }
     g_free(table);
@@ -424,6 +432,9 @@ static void table_swap(VmBus *bus, BusTable *table)
     const BusRecord *own = record_find(bus);
 
     g_assert(!own || own->depth == 0); /* from within a hook: post it */
+    for (guint i = 0; i < G_N_ELEMENTS(table->space); i++)
+        for (guint k = 0; k < table->space[i].n_entries; k++)
+            table->space[i].lasts[k] = table->space[i].entries[k].last;
     __atomic_store_n(&bus->table, table, __ATOMIC_SEQ_CST);
     g_mutex_lock(&bus->lock);
     for (guint i = 0; i < bus->records->len; i++)
@@ -469,6 +480,16 @@ static void region_free(IoRegion *region)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(IoRegion, region_free)
 
+/* What stands in for a hook that is not there. */
+static guint64 read_ones(gpointer opaque, guint64 offset, unsigned size)
+{
+    return ones(size);
+}
+
+static void write_nothing(gpointer opaque, guint64 offset, guint64 value, unsigned size)
+{
+}
+
 static void check_ops(const IoRegion *region)
 {
     const IoOps *ops = &region->ops;
@@ -489,10 +510,17 @@ static IoRegion *region_new(IoSpace space, guint64 base, guint64 size, const IoO
     region->base = base;
     region->last = size > 0 ? base + (size - 1) : whole;
     region->ops = *ops;
+    if (!region->ops.read)
+        region->ops.read = read_ones;
+    if (!region->ops.write)
+        region->ops.write = write_nothing;
     if (region->ops.min_size == 0)
         region->ops.min_size = 1;
     if (region->ops.max_size == 0)
         region->ops.max_size = space == IO_PIO ? 4 : 8;
+    for (unsigned n = region->ops.min_size; n <= region->ops.max_size; n *= 2)
+        region->sizes |= 1u << n;
+    region->align = region->ops.unaligned ? 0 : 7;
     region->name = g_strdup(name);
     check_ops(region);
     return region;
