@@ -2,20 +2,21 @@
 /*
  * clock.c - the virtual clock and its timers.
  *
- * The clock is one atomic word, so that a guest reading its PM timer costs no lock: while the machine runs it
- * holds the difference CLOCK_MONOTONIC - virtual, while it is stopped the virtual time itself; the lowest bit says which
- * (62 bits of ns last 146 years). Under the test accelerator it is always the stopped form, and moved
- * by vm_clock_step_to().
+ * The clock is one atomic word, so that a guest reading its PM timer costs no lock: while the
+ * machine runs it holds the difference CLOCK_MONOTONIC - virtual, while it is stopped the virtual
+ * time itself; the lowest bit says which (62 bits of ns last 146 years). Under the test accelerator
+ * it is always the stopped form, and moved by vm_clock_step_to().
  *
- * Timers stand in an array sorted by deadline, then by order of setting. One GSource wakes the main loop at the
- * earliest deadline. `armed` remembers what it is set to: a later or cancelled deadline leaves it alone (one
- * spurious wake-up at most, then it is right again), so setting a timer from a vCPU thread costs a system call only
- * when the earliest deadline became earlier. No timer, or a stopped machine: no ready time, no wake-up.
+ * Timers stand in an array sorted by deadline, then by order of setting. One GSource wakes the main
+ * loop at the earliest deadline. `armed` remembers what it is set to: a later or cancelled deadline
+ * leaves it alone (one spurious wake-up at most, then it is right again), so setting a timer from a
+ * vCPU thread costs a system call only when the earliest deadline became earlier. No timer, or a
+ * stopped machine: no ready time, no wake-up.
  *
- * Locks: a device's lock, then clock->lock. A callback is due when its timer is first in the array, but
- * the device lock it needs comes before ours. So we look, let go, take the device lock, and look again: a
- * timer that was cancelled or moved by the lock's holder meanwhile is not run. Only the main thread runs and frees
- * timers, so the pointer stays good in between.
+ * Locks: a device's lock, then clock->lock. A callback is due when its timer is first in the array,
+ * but the device lock it needs comes before ours. So we look, let go, take the device lock, and
+ * look again: a timer that was cancelled or moved by the lock's holder meanwhile is not run. Only
+ * the main thread runs and frees timers, so the pointer stays good in between.
  */
 #include "accel.h"
 
@@ -147,7 +148,8 @@ static void clock_arm(VmClock *clock)
     if (clock->armed != NOT_SET && clock->armed <= earliest)
         return;
     clock->armed = earliest;
-    /* Rounded up: a source that is ready before its deadline would spin for the rest of the microsecond. */
+    /* Rounded up: a source that is ready before its deadline would spin for the rest of the
+     * microsecond. */
     if (__builtin_add_overflow(earliest, state >> 1, &mono))
         mono = G_MAXINT64 - NS_PER_US;
     g_source_set_ready_time(clock->source, MAX(mono, 0) / NS_PER_US + (mono % NS_PER_US != 0));
@@ -322,7 +324,8 @@ void vm_timer_set(VmTimer *timer, gint64 deadline_ns)
     timer_take_out(timer);
     timer->deadline = MAX(deadline_ns, 0);
     timer->seq = clock->seq++;
-    g_ptr_array_insert(clock->timers, (gint)timers_upper_bound(clock, timer->deadline, timer->seq), timer);
+    g_ptr_array_insert(clock->timers, (gint)timers_upper_bound(clock, timer->deadline, timer->seq),
+                       timer);
     clock_arm(clock);
 }
 

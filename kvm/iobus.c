@@ -2,30 +2,33 @@
 /*
  * iobus.c - dispatch of port and memory-mapped accesses.
  *
- * Both spaces stand in one immutable table: regions sorted by address, and the eventfds that KVM would not take. The
- * main thread builds a new table for each change and swaps the pointer. The hard part is to know when the old one,
- * and the owner of a removed region, may be freed, without a lock on the path of every access. Each
- * dispatching thread has a record with a hazard pointer, as in Michael's scheme:
+ * Both spaces stand in one immutable table: regions sorted by address, and the eventfds that KVM
+ * would not take. The main thread builds a new table for each change and swaps the pointer. The
+ * hard part is to know when the old one, and the owner of a removed region, may be freed, without a
+ * lock on the path of every access. Each dispatching thread has a record with a hazard pointer, as
+ * in Michael's scheme:
  *
- *   reader:  h = table; record->hazard = h; again if table != h;   ... hooks ...   record->hazard = NULL
+ *   reader:  h = table; record->hazard = h; again if table != h;  hooks;  record->hazard = NULL
  *   writer:  table = new;  for each record: wait until record->hazard != old;  free old
  *
- * The reader's announcement, its second look and the writer's swap and scan are sequentially consistent. In that one
- * order either the announcement precedes the writer's scan of this record (the writer sees it and waits), or
- * it follows the scan, hence the swap, and the second look finds another table. Clearing is a release that
- * pairs with the scan's load, so everything a hook did happens before the owner is freed. The
- * writer waits on every change, so there is never more than one old table. The price for a reader is one
- * exchange instruction (some 20 cycles) beside an exit that costs thousands.
+ * The reader's announcement, its second look and the writer's swap and scan are sequentially
+ * consistent. In that one order either the announcement precedes the writer's scan of this record
+ * (the writer sees it and waits), or it follows the scan, hence the swap, and the second look finds
+ * another table. Clearing is a release that pairs with the scan's load, so everything a hook did
+ * happens before the owner is freed. The writer waits on every change, so there is never more than
+ * one old table. The price for a reader is one exchange instruction (some 20 cycles) beside an exit
+ * that costs thousands.
  *
- * Waiting can not deadlock: changes are made on the main thread without a device lock, and a hook never blocks but for
- * its device lock. A hook may dispatch again (depth > 0): it goes on with the announced table.
+ * Waiting can not deadlock: changes are made on the main thread without a device lock, and a hook
+ * never blocks but for its device lock. A hook may dispatch again (depth > 0): it goes on with the
+ * announced table.
  *
- * A record belongs to one thread and one Vm; the thread finds it through a thread-local list (there is
- * one Vm in the daemon, tests have several). A thread that never registered gets a record for the time of
- * one access: right, but slow.
+ * A record belongs to one thread and one Vm; the thread finds it through a thread-local list (there
+ * is one Vm in the daemon, tests have several). A thread that never registered gets a record for
+ * the time of one access: right, but slow.
  *
- * The last region hit is remembered per record and space. The table's number, not its address, says whether
- * it is still good: a new table may be allocated where the old one was.
+ * The last region hit is remembered per record and space. The table's number, not its address, says
+ * whether it is still good: a new table may be allocated where the old one was.
  */
 #include "accel.h"
 
@@ -172,7 +175,8 @@ static const Entry *table_search(const SpaceTable *space, guint64 addr)
     return e->base <= addr && addr <= e->last ? e : NULL;
 }
 
-static inline const Entry *record_lookup(BusRecord *r, const BusTable *table, IoSpace space, guint64 addr)
+static inline const Entry *record_lookup(BusRecord *r, const BusTable *table, IoSpace space,
+                                         guint64 addr)
 {
     const Entry *e;
 
@@ -223,7 +227,8 @@ static inline gboolean region_fits(const IoRegion *region, guint64 offset, unsig
            size - 1 <= region->last - region->base - offset;
 }
 
-/* The largest piece that begins at OFFSET and is at most LEFT bytes, of a size the hooks take; may be below min_size. */
+/* The largest piece that begins at OFFSET and is at most LEFT bytes, of a size the hooks take; may
+ * be below min_size. */
 static unsigned piece_size(const IoRegion *region, guint64 offset, unsigned left)
 {
     unsigned size = region->ops.max_size;
@@ -243,8 +248,8 @@ static guint64 read_widened(const IoRegion *region, guint64 offset, unsigned lef
     return hook_read(region, offset - skip, min) >> (skip * 8);
 }
 
-static G_GNUC_NO_INLINE gboolean read_split(BusRecord *r, const BusTable *table, IoSpace space, guint64 addr, unsigned size,
-                           guint64 *value)
+static G_GNUC_NO_INLINE gboolean read_split(BusRecord *r, const BusTable *table, IoSpace space,
+                                            guint64 addr, unsigned size, guint64 *value)
 {
     gboolean claimed = FALSE;
     guint64 v = ones(size);
@@ -269,8 +274,8 @@ static G_GNUC_NO_INLINE gboolean read_split(BusRecord *r, const BusTable *table,
     return claimed;
 }
 
-static G_GNUC_NO_INLINE gboolean write_split(BusRecord *r, const BusTable *table, IoSpace space, guint64 addr, unsigned size,
-                            guint64 value)
+static G_GNUC_NO_INLINE gboolean write_split(BusRecord *r, const BusTable *table, IoSpace space,
+                                             guint64 addr, unsigned size, guint64 value)
 {
     gboolean claimed = FALSE;
 
@@ -289,7 +294,8 @@ static G_GNUC_NO_INLINE gboolean write_split(BusRecord *r, const BusTable *table
     return claimed;
 }
 
-/* Signals the eventfds that a write matches; TRUE if there was one, which then takes the place of the hook, as in KVM. */
+/* Signals the eventfds that a write matches; TRUE if there was one, which then takes the place of
+ * the hook, as in KVM. */
 static gboolean signal_events(const SpaceTable *space, guint64 addr, unsigned size, guint64 value)
 {
     gboolean hit = FALSE;
@@ -317,7 +323,8 @@ static gboolean signal_events(const SpaceTable *space, guint64 addr, unsigned si
     return hit;
 }
 
-static gboolean dispatch_read(BusRecord *r, IoSpace space, guint64 addr, unsigned size, guint64 *value)
+static gboolean dispatch_read(BusRecord *r, IoSpace space, guint64 addr, unsigned size,
+                              guint64 *value)
 {
     const BusTable *table = record_announce(r);
     const Entry *e = record_lookup(r, table, space, addr);
@@ -331,13 +338,15 @@ static gboolean dispatch_read(BusRecord *r, IoSpace space, guint64 addr, unsigne
     return claimed;
 }
 
-static gboolean dispatch_write(BusRecord *r, IoSpace space, guint64 addr, unsigned size, guint64 value)
+static gboolean dispatch_write(BusRecord *r, IoSpace space, guint64 addr, unsigned size,
+                               guint64 value)
 {
     const BusTable *table = record_announce(r);
     gboolean claimed = TRUE;
     const Entry *e;
 
-    if (table->space[space].n_events > 0 && signal_events(&table->space[space], addr, size, value)) {
+    if (table->space[space].n_events > 0 &&
+        signal_events(&table->space[space], addr, size, value)) {
         record_release(r);
         return TRUE;
     }
@@ -455,7 +464,8 @@ static gboolean check_range(const IoRegion *region, GError **error)
 }
 
 /* Where [base, last] belongs, or an error that names both owners. */
-static gboolean table_place(const SpaceTable *space, const IoRegion *region, guint *at, GError **error)
+static gboolean table_place(const SpaceTable *space, const IoRegion *region, guint *at,
+                            GError **error)
 {
     guint i = 0;
     const IoRegion *other;
@@ -468,9 +478,10 @@ static gboolean table_place(const SpaceTable *space, const IoRegion *region, gui
     other = space->entries[i].region;
     return error_set(error,
                      "%s range 0x%" G_GINT64_MODIFIER "x-0x%" G_GINT64_MODIFIER
-                     "x of '%s' overlaps 0x%" G_GINT64_MODIFIER "x-0x%" G_GINT64_MODIFIER "x of '%s'",
-                     space_names[region->space], region->base, region->last, region->name, other->base,
-                     other->last, other->name);
+                     "x of '%s' overlaps 0x%" G_GINT64_MODIFIER "x-0x%" G_GINT64_MODIFIER
+                     "x of '%s'",
+                     space_names[region->space], region->base, region->last, region->name,
+                     other->base, other->last, other->name);
 }
 
 static void region_free(IoRegion *region)
@@ -495,12 +506,14 @@ static void check_ops(const IoRegion *region)
     const IoOps *ops = &region->ops;
 
     g_assert(ops->min_size <= ops->max_size && ops->max_size <= 8);
-    g_assert((ops->min_size & (ops->min_size - 1)) == 0 && (ops->max_size & (ops->max_size - 1)) == 0);
+    g_assert((ops->min_size & (ops->min_size - 1)) == 0 &&
+             (ops->max_size & (ops->max_size - 1)) == 0);
     /* A widened access must not leave the region. */
     g_assert(((region->last - region->base + 1) & (ops->min_size - 1)) == 0);
 }
 
-static IoRegion *region_new(IoSpace space, guint64 base, guint64 size, const IoOps *ops, const char *name)
+static IoRegion *region_new(IoSpace space, guint64 base, guint64 size, const IoOps *ops,
+                            const char *name)
 {
     IoRegion *region = g_new0(IoRegion, 1);
     guint64 whole = space == IO_PIO ? PIO_LAST : G_MAXUINT64;
@@ -526,8 +539,8 @@ static IoRegion *region_new(IoSpace space, guint64 base, guint64 size, const IoO
     return region;
 }
 
-IoRegion *iobus_add(Vm *vm, IoSpace space, guint64 base, guint64 size, const IoOps *ops, gpointer opaque,
-                    GMutex *lock, guint32 flags, const char *name, GError **error)
+IoRegion *iobus_add(Vm *vm, IoSpace space, guint64 base, guint64 size, const IoOps *ops,
+                    gpointer opaque, GMutex *lock, guint32 flags, const char *name, GError **error)
 {
     g_autoptr(IoRegion) region = region_new(space, base, size, ops, name);
     BusTable *table;
@@ -537,7 +550,8 @@ IoRegion *iobus_add(Vm *vm, IoSpace space, guint64 base, guint64 size, const IoO
     region->opaque = opaque;
     region->lock = lock;
     region->flags = flags;
-    if (!check_range(region, error) || !table_place(&vm->bus->table->space[space], region, &at, error))
+    if (!check_range(region, error) ||
+        !table_place(&vm->bus->table->space[space], region, &at, error))
         return NULL;
     table = table_copy(vm->bus);
     st = &table->space[space];
@@ -546,7 +560,8 @@ IoRegion *iobus_add(Vm *vm, IoSpace space, guint64 base, guint64 size, const IoO
     st->n_entries++;
     table_swap(vm->bus, table);
     if (flags & IO_COALESCED && vm->ops->coalesce)
-        region->coalesced = vm->ops->coalesce(vm, space, base, region->last - region->base + 1, TRUE);
+        region->coalesced =
+            vm->ops->coalesce(vm, space, base, region->last - region->base + 1, TRUE);
     return g_steal_pointer(&region);
 }
 
@@ -575,7 +590,8 @@ static gboolean event_equal(const Event *a, const Event *b)
            (!a->match || a->value == b->value);
 }
 
-void iobus_eventfd_add(Vm *vm, IoSpace space, guint64 addr, unsigned size, gboolean match, guint64 value, int fd)
+void iobus_eventfd_add(Vm *vm, IoSpace space, guint64 addr, unsigned size, gboolean match,
+                       guint64 value, int fd)
 {
     Event event = { addr, size, match, value, fd };
     BusTable *table;
@@ -594,7 +610,8 @@ void iobus_eventfd_add(Vm *vm, IoSpace space, guint64 addr, unsigned size, gbool
     table_swap(vm->bus, table);
 }
 
-void iobus_eventfd_remove(Vm *vm, IoSpace space, guint64 addr, unsigned size, gboolean match, guint64 value, int fd)
+void iobus_eventfd_remove(Vm *vm, IoSpace space, guint64 addr, unsigned size, gboolean match,
+                          guint64 value, int fd)
 {
     Event event = { addr, size, match, value, fd };
     const SpaceTable *old = &vm->bus->table->space[space];

@@ -2,15 +2,18 @@
 /*
  * iothread.c - a thread around epoll for device data paths.
  *
- * Lifetimes are the hard part. epoll_wait() hands out a batch of IoWatch pointers; a watch that is taken away meanwhile
- * must neither run again nor be freed before the batch is over. So:
+ * Lifetimes are the hard part. epoll_wait() hands out a batch of IoWatch pointers; a watch that is
+ * taken away meanwhile must neither run again nor be freed before the batch is over. So:
  *
- *   - Before each callback the thread looks at watch->dead under the lock and notes the watch as `current`.
- *   - iothread_unwatch() removes the fd from epoll, marks the watch dead, waits while it is `current` (unless the caller
- *     is this thread: then nothing of it runs but the caller), and leaves it in `graveyard`.
+ *   - Before each callback the thread looks at watch->dead under the lock and notes the watch as
+ *     `current`.
+ *   - iothread_unwatch() removes the fd from epoll, marks the watch dead, waits while it is
+ *     `current` (unless the caller is this thread: then nothing of it runs but the caller), and
+ *     leaves it in `graveyard`.
  *   - The graveyard is emptied between batches, when no pointer to its watches is left.
  *
- * `wake` is an eventfd in the same epoll set; its data pointer is NULL. It stands for "look at calls and stop".
+ * `wake` is an eventfd in the same epoll set; its data pointer is NULL. It stands for "look at
+ * calls and stop".
  */
 #include "iothread.h"
 
@@ -162,7 +165,8 @@ static gboolean iothread_open(IoThread *t, const char *name, GError **error)
 
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (t->epoll_fd < 0 || t->wake_fd < 0 || epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->wake_fd, &ev) < 0)
+    if (t->epoll_fd < 0 || t->wake_fd < 0 ||
+        epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->wake_fd, &ev) < 0)
         return error_set_errno(error, errno, "I/O thread '%s': no epoll instance", name);
     return TRUE;
 }
@@ -176,7 +180,8 @@ IoThread *iothread_new(const char *name, GError **error)
     g_queue_init(&t->calls);
     t->graveyard = g_ptr_array_new_with_free_func(g_free);
     t->epoll_fd = t->wake_fd = -1;
-    if (!iothread_open(t, name, error) || !(t->thread = g_thread_try_new(name, iothread_main, t, error))) {
+    if (!iothread_open(t, name, error) ||
+        !(t->thread = g_thread_try_new(name, iothread_main, t, error))) {
         iothread_release(t);
         return NULL;
     }
@@ -208,8 +213,8 @@ pid_t iothread_id(const IoThread *t)
 
 /* ---- watches and calls ---- */
 
-IoWatch *iothread_watch(IoThread *t, int fd, gboolean is_eventfd, void (*cb)(gpointer), gpointer user,
-                        GError **error)
+IoWatch *iothread_watch(IoThread *t, int fd, gboolean is_eventfd, void (*cb)(gpointer),
+                        gpointer user, GError **error)
 {
     IoWatch *w = g_new0(IoWatch, 1);
     struct epoll_event ev = { .events = EPOLLIN, .data.ptr = w };

@@ -2,26 +2,31 @@
 /*
  * irq.c - interrupt lines and MSI vectors.
  *
- * Lines. Each pin is the OR of its inputs. The pin's mutex is held over ops->pin_level(), so that the levels reach
- * the interrupt controller in the order in which they were made. An input that does not change returns without it.
+ * Lines. Each pin is the OR of its inputs. The pin's mutex is held over ops->pin_level(), so that
+ * the levels reach the interrupt controller in the order in which they were made. An input that
+ * does not change returns without it.
  *
  * Vectors. msi_vector_fire() hands the message to the accelerator and needs no GSI at all. One is
- * only wanted for an eventfd that fires from an I/O thread (irqfd), and then needs a route in KVM, whose table is
- * written as a whole and may take milliseconds. So:
+ * only wanted for an eventfd that fires from an I/O thread (irqfd), and then needs a route in KVM,
+ * whose table is written as a whole and may take milliseconds. So:
  *
- *   - msi_vector_set() runs on a vCPU thread under a device lock. It stores the message and, if the irqfd is bound and
- *     the message changed or the vector became masked, unbinds it; then it asks for an update. It never waits.
- *   - The update runs on the main loop, once for any number of requests: it gives GSIs to vectors
- *     that have an fd and are unmasked, writes the route table if it differs from what was written, and binds.
- *     So the table is first written when the guest unmasks its first vector with an fd, never while a device is plugged.
- *   - An fd that is not bound is served here: a source on the main loop reads it and sends the message. Thus
- *     nothing is lost between unmasking and the update, nor where there is no irqfd at all.
+ *   - msi_vector_set() runs on a vCPU thread under a device lock. It stores the message and, if
+ *     the irqfd is bound and the message changed or the vector became masked, unbinds it; then
+ *     it asks for an update. It never waits.
+ *   - The update runs on the main loop, once for any number of requests: it gives GSIs to
+ *     vectors that have an fd and are unmasked, writes the route table if it differs from what
+ *     was written, and binds. So the table is first written when the guest unmasks its first
+ *     vector with an fd, never while a device is plugged.
+ *   - An fd that is not bound is served here: a source on the main loop reads it and sends the
+ *     message. Thus nothing is lost between unmasking and the update, nor where there is no
+ *     irqfd at all.
  *   - While a vector is masked nobody reads its fd: the counter is the pending state.
  *
- * The route of a bound vector is always the one in use: a vector whose message changed is unbound first.
+ * The route of a bound vector is always the one in use: a vector whose message changed is unbound
+ * first.
  *
- * Locks: device lock, then vector->lock; the main-thread update holds vector locks one at a time. Vectors
- * and lines are made and freed on the main thread, which alone walks the lists.
+ * Locks: device lock, then vector->lock; the main-thread update holds vector locks one at a time.
+ * Vectors and lines are made and freed on the main thread, which alone walks the lists.
  */
 #include "accel.h"
 
@@ -338,7 +343,8 @@ static gboolean write_routes(Vm *vm)
         }
     }
     g_array_sort(routes, compare_routes);
-    ok = vm->ops->set_msi_routes && vm->ops->set_msi_routes(vm, (const MsiRoute *)routes->data, routes->len, &error);
+    ok = vm->ops->set_msi_routes &&
+         vm->ops->set_msi_routes(vm, (const MsiRoute *)routes->data, routes->len, &error);
     if (!ok && error)
         g_warning("MSI routes: %s", error->message);
     for (guint i = 0; i < irq->vectors->len; i++) {
@@ -356,7 +362,8 @@ static void vector_bind_or_watch(MsiVector *v)
 
     g_mutex_lock(&v->lock);
     wanted = v->fd >= 0 && !v->masked;
-    if (wanted && !v->bound && v->routed && v->route_address == v->address && v->route_data == v->data) {
+    if (wanted && !v->bound && v->routed && v->route_address == v->address &&
+        v->route_data == v->data) {
         v->bound = vm->ops->irqfd && vm->ops->irqfd(vm, v->fd, (guint)v->gsi, TRUE);
         if (!v->bound)
             vm->irq->no_irqfd = TRUE;

@@ -2,24 +2,25 @@
 /*
  * memory.c - the map of guest-physical RAM.
  *
- * The map is an immutable sorted array with a reference count; memory->map points to the current one.
- * The hard part is taking a reference without a lock: between loading the pointer and counting, the map could be
- * freed. So a reader announces itself first, in one of two counters ("gates"), and loads the pointer inside:
+ * The map is an immutable sorted array with a reference count; memory->map points to the current
+ * one. The hard part is taking a reference without a lock: between loading the pointer and
+ * counting, the map could be freed. So a reader announces itself first, in one of two counters
+ * ("gates"), and loads the pointer inside:
  *
  *   reader:  gate[epoch & 1]++    map = current    (copy bytes, or map->refs++)    gate--
- *   writer:  current = new;  twice: epoch++, wait until the gate that was in use is 0;  then drop the old map
+ *   writer:  current = new;  twice: epoch++, wait until the gate in use is 0;  drop the old map
  *
- * All of these are sequentially consistent. A reader that loaded the old pointer did so before the writer's
- * store, so its gate was counted before that too: once each gate was seen at 0 after the store, every
- * such reader has left, and what it may have kept is in map->refs. Two gates with a moving epoch are there so that
- * new readers count elsewhere while the writer waits: it can not be starved. A reader that picked its gate just
- * before the epoch moved still increments before it loads the pointer, hence gets the new map; it only
- * lengthens the wait.
+ * All of these are sequentially consistent. A reader that loaded the old pointer did so before the
+ * writer's store, so its gate was counted before that too: once each gate was seen at 0 after the
+ * store, every such reader has left, and what it may have kept is in map->refs. Two gates with a
+ * moving epoch are there so that new readers count elsewhere while the writer waits: it can not be
+ * starved. A reader that picked its gate just before the epoch moved still increments before it
+ * loads the pointer, hence gets the new map; it only lengthens the wait.
  *
  * Short copies run inside the gate and touch no reference count. Whoever keeps a pointer takes a
- * reference for a bounded batch. vm_memory_remove() waits for the gates, then for the references of all maps
- * that could contain the region; vm_memory_add() waits for nobody: a replaced map is kept in `retired`
- * until a later change finds it free.
+ * reference for a bounded batch. vm_memory_remove() waits for the gates, then for the references of
+ * all maps that could contain the region; vm_memory_add() waits for nobody: a replaced map is kept
+ * in `retired` until a later change finds it free.
  *
  * Only the main thread changes the map, so there is no lock at all.
  */
@@ -185,7 +186,8 @@ gboolean vm_memory_read(Vm *vm, guint64 gpa, void *buf, gsize len)
 
 gboolean vm_memory_write(Vm *vm, guint64 gpa, const void *buf, gsize len)
 {
-    return memory_copy(vm, COPY_WRITE, gpa, (guint8 *)buf, 0, len); /* only read: see copy_piece() */
+    return memory_copy(vm, COPY_WRITE, gpa, (guint8 *)buf, 0,
+                       len); /* only read: see copy_piece() */
 }
 
 gboolean vm_memory_fill(Vm *vm, guint64 gpa, guint8 byte, gsize len)
@@ -281,10 +283,11 @@ static gboolean check_alignment(const MemRegion *region, GError **error)
     guint64 last;
 
     if (region->size == 0 || ((region->gpa | region->size | (guintptr)region->hva) & PAGE_MASK))
-        return error_set(error,
-                         "Memory at 0x%" G_GINT64_MODIFIER "x, size 0x%" G_GINT64_MODIFIER
-                         "x: address, size and host memory must be multiples of 4096, the size not 0",
-                         region->gpa, region->size);
+        return error_set(
+            error,
+            "Memory at 0x%" G_GINT64_MODIFIER "x, size 0x%" G_GINT64_MODIFIER
+            "x: address, size and host memory must be multiples of 4096, the size not 0",
+            region->gpa, region->size);
     if (__builtin_add_overflow(region->gpa, region->size - 1, &last))
         return error_set(error,
                          "Memory at 0x%" G_GINT64_MODIFIER "x, size 0x%" G_GINT64_MODIFIER

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * qtest-server.c - the qtest protocol on stream sockets: one client at a time, on the main loop, never blocking.
+ * qtest-server.c - the qtest protocol on stream sockets: one client at a time, on the main loop,
+ * never blocking.
  *
- * One GSource serves the listening socket, the client and the wake-up for asynchronous lines. It carries out at most
- * one request per dispatch: what a request posted to the main thread (a moved BAR, say) is done before the next,
- * since the Vm's own sources are older and so come first.
+ * One GSource serves the listening socket, the client and the wake-up for asynchronous lines. It
+ * carries out at most one request per dispatch: what a request posted to the main thread (a moved
+ * BAR, say) is done before the next, since the Vm's own sources are older and so come first.
  *
- * Memory stays bounded whatever the client does: a line has at most MAX_LINE bytes (the rest of a longer one is skipped
- * and answered once), and while MAX_OUT bytes wait to be read by the client no further request is taken. While a
- * client is there, others wait in the listening socket's queue.
+ * Memory stays bounded whatever the client does: a line has at most MAX_LINE bytes (the rest of a
+ * longer one is skipped and answered once), and while MAX_OUT bytes wait to be read by the client
+ * no further request is taken. While a client is there, others wait in the listening socket's
+ * queue.
  */
 #include <errno.h>
 #include <string.h>
@@ -104,7 +106,8 @@ static gboolean client_read(QtestServer *s)
 static gboolean client_flush(QtestServer *s)
 {
     while (s->sent < s->out->len) {
-        gssize n = send(s->client_fd, s->out->str + s->sent, s->out->len - s->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        gssize n = send(s->client_fd, s->out->str + s->sent, s->out->len - s->sent,
+                        MSG_DONTWAIT | MSG_NOSIGNAL);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -218,7 +221,8 @@ gboolean vm_qtest_attach(Vm *vm, int fd, GError **error)
 
     if (!s || s->client_fd >= 0) {
         close(fd);
-        return error_set(error, s ? "A qtest client is connected already" : "qtest is only there under the test accelerator");
+        return error_set(error, s ? "A qtest client is connected already"
+                                  : "qtest is only there under the test accelerator");
     }
     if (!g_unix_set_fd_nonblocking(fd, TRUE, error)) {
         close(fd);
@@ -234,7 +238,8 @@ gboolean vm_qtest_listen(Vm *vm, int listen_fd, GError **error)
 
     if (!s || s->listen_fd >= 0) {
         close(listen_fd);
-        return error_set(error, s ? "qtest listens on a socket already" : "qtest is only there under the test accelerator");
+        return error_set(error, s ? "qtest listens on a socket already"
+                                  : "qtest is only there under the test accelerator");
     }
     if (!g_unix_set_fd_nonblocking(listen_fd, TRUE, error)) {
         close(listen_fd);

@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * qtest.c - the qtest protocol: one request line in, one reply line out (docs/design/testing.md section 3).
+ * qtest.c - the qtest protocol: one request line in, one reply line out (docs/design/testing.md
+ * section 3).
  *
- * The client is the CPU. A request is split at single spaces; a table gives each command its number of words. Replies
- * are those that the clients of this protocol know ("OK 0x%04x" for ports, "OK 0x%016x" for memory); a line
- * that is malformed gets `ERR COMMAND: why`, a request that can not be done `FAIL why`. What we do differently
- * from the protocol's first implementation, on purpose:
+ * The client is the CPU. A request is split at single spaces; a table gives each command its number
+ * of words. Replies are those that the clients of this protocol know ("OK 0x%04x" for ports, "OK
+ * 0x%016x" for memory); a line that is malformed gets `ERR COMMAND: why`, a request that can not be
+ * done `FAIL why`. What we do differently from the protocol's first implementation, on purpose:
  *
- *   - it stops the program on a malformed number, a missing word or a length of 0; we answer ERR and go on;
+ *   - it stops the program on a malformed number, a missing word or a length of 0; we answer ERR
+ *     and go on;
  *   - it cuts values down to the access's size and ignores data beyond LEN; we answer ERR;
  *   - an intercepted input is cut off from its device there; here it still reaches it;
- *   - reading what nobody claims gives ones, for memory as for ports; the port must be below 0x10000.
+ *   - reading what nobody claims gives ones, for memory as for ports; the port must be below
+ *     0x10000.
  *
- * Lengths are checked before anything is allocated, and a reply has a limit (MAX_LEN), so that a hostile client gets
- * an error and not our memory.
+ * Lengths are checked before anything is allocated, and a reply has a limit (MAX_LEN), so that a
+ * hostile client gets an error and not our memory.
  *
- * Asynchronous lines: pins and lines change on any thread, so `IRQ raise N` is appended to q->events under the
- * lock (a leaf); each request's reply takes what waits before itself, and the notify hook gets them sent otherwise.
+ * Asynchronous lines: pins and lines change on any thread, so `IRQ raise N` is appended to
+ * q->events under the lock (a leaf); each request's reply takes what waits before itself, and the
+ * notify hook gets them sent otherwise.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,9 +30,9 @@
 #include "test-accel.h"
 
 #define MAX_WORDS 5
-#define MAX_LEN (16u << 20)      /* bytes read, written or filled by one request */
+#define MAX_LEN (16u << 20)       /* bytes read, written or filled by one request */
 #define MAX_RAM_FILL (256u << 20) /* bytes filled where it is all RAM */
-#define MAX_EVENTS (1u << 20)    /* bytes of asynchronous lines that may wait: a client that never reads */
+#define MAX_EVENTS (1u << 20)     /* bytes of asynchronous lines that may wait */
 #define MAX_CALLBACKS 10000000
 #define MAX_TIME_NS (G_MAXINT64 / 4)
 #define IOAPIC_PATH "/machine/unattached/ioapic"
@@ -100,13 +104,16 @@ static gboolean parse_number(const char *s, guint64 *value)
 static gboolean arg(Request *r, guint i, const char *name, guint64 max, guint64 *value)
 {
     if (!parse_number(r->words[i], value)) {
-        reply(r, "ERR %s: %s '%.40s' is no number from 0 to 0x%" G_GINT64_MODIFIER "x in C's syntax", r->words[0], name,
-              r->words[i], max);
+        reply(r,
+              "ERR %s: %s '%.40s' is no number from 0 to 0x%" G_GINT64_MODIFIER "x in C's syntax",
+              r->words[0], name, r->words[i], max);
         return FALSE;
     }
     if (*value > max) {
-        reply(r, "ERR %s: %s is 0x%" G_GINT64_MODIFIER "x, at most 0x%" G_GINT64_MODIFIER "x is possible", r->words[0], name,
-              *value, max);
+        reply(r,
+              "ERR %s: %s is 0x%" G_GINT64_MODIFIER "x, at most 0x%" G_GINT64_MODIFIER
+              "x is possible",
+              r->words[0], name, *value, max);
         return FALSE;
     }
     return TRUE;
@@ -122,7 +129,9 @@ static gboolean arg_range(Request *r, guint64 min_len, guint64 max_len, guint64 
         return FALSE;
     }
     if (*len > 0 && *addr + (*len - 1) < *addr) {
-        reply(r, "ERR %s: 0x%" G_GINT64_MODIFIER "x bytes from 0x%" G_GINT64_MODIFIER "x leave the address space",
+        reply(r,
+              "ERR %s: 0x%" G_GINT64_MODIFIER "x bytes from 0x%" G_GINT64_MODIFIER
+              "x leave the address space",
               r->words[0], *len, *addr);
         return FALSE;
     }
@@ -162,7 +171,8 @@ static guint64 piece_at(const MemMap *map, guint64 addr, guint64 len, const MemR
     return len;
 }
 
-/* One access where the whole piece is one, else the largest aligned ones, as a copy loop makes them. */
+/* One access where the whole piece is one, else the largest aligned ones, as a copy loop makes
+ * them. */
 static unsigned mmio_size(guint64 addr, guint64 len)
 {
     unsigned size = 8;
@@ -285,7 +295,8 @@ static void cmd_writex(Request *r)
     guint64 addr, value;
     guint8 buf[8];
 
-    if (!arg(r, 1, "ADDR", G_MAXUINT64 - (size - 1), &addr) || !arg(r, 2, "VAL", ones(size), &value))
+    if (!arg(r, 1, "ADDR", G_MAXUINT64 - (size - 1), &addr) ||
+        !arg(r, 2, "VAL", ones(size), &value))
         return;
     le_put(buf, size, value);
     bytes_write(r->q->vm, addr, buf, size);
@@ -323,7 +334,8 @@ static gboolean parse_hex(Request *r, const char *s, guint8 *buf, guint64 len)
         return FALSE;
     }
     if (n / 2 - 1 > len) {
-        reply(r, "ERR write: %" G_GSIZE_FORMAT " bytes of data, and LEN is %" G_GUINT64_FORMAT, n / 2 - 1, len);
+        reply(r, "ERR write: %" G_GSIZE_FORMAT " bytes of data, and LEN is %" G_GUINT64_FORMAT,
+              n / 2 - 1, len);
         return FALSE;
     }
     for (s += 2; *s; s += 2) {
@@ -389,7 +401,8 @@ static void cmd_b64write(Request *r)
     }
     data = g_base64_decode(r->words[3], &n);
     if (n != len) {
-        reply(r, "ERR b64write: %" G_GSIZE_FORMAT " bytes of data, and LEN is %" G_GUINT64_FORMAT, n, len);
+        reply(r, "ERR b64write: %" G_GSIZE_FORMAT " bytes of data, and LEN is %" G_GUINT64_FORMAT,
+              n, len);
         return;
     }
     bytes_write(r->q->vm, addr, data, len);
@@ -404,7 +417,9 @@ static void cmd_memset(Request *r)
     if (!arg_range(r, 0, MAX_RAM_FILL, &addr, &len) || !arg(r, 3, "BYTE", 0xff, &byte))
         return;
     if (len > MAX_LEN && !vm_memory_ptr(r->q->vm, addr, len)) {
-        reply(r, "ERR memset: LEN is 0x%" G_GINT64_MODIFIER "x, at most 0x%x is possible outside RAM", len, MAX_LEN);
+        reply(r,
+              "ERR memset: LEN is 0x%" G_GINT64_MODIFIER "x, at most 0x%x is possible outside RAM",
+              len, MAX_LEN);
         return;
     }
     memset(buf, (int)byte, sizeof buf);
@@ -424,8 +439,8 @@ static void step_to(Request *r, gint64 target)
     if (vm_clock_step_to(vm, target, MAX_CALLBACKS))
         reply(r, "OK %" G_GINT64_FORMAT, vm_clock_ns(vm));
     else
-        reply(r, "FAIL %s: gave up after %d timer callbacks, at %" G_GINT64_FORMAT, r->words[0], MAX_CALLBACKS,
-              vm_clock_ns(vm));
+        reply(r, "FAIL %s: gave up after %d timer callbacks, at %" G_GINT64_FORMAT, r->words[0],
+              MAX_CALLBACKS, vm_clock_ns(vm));
 }
 
 static void cmd_clock_step(Request *r)
@@ -497,7 +512,8 @@ static void intercept(Request *r, Intercept kind, const char *owner)
 {
     Qtest *q = r->q;
 
-    if (q->intercept != INTERCEPT_NONE && (q->intercept != kind || g_strcmp0(q->owner, owner) != 0)) {
+    if (q->intercept != INTERCEPT_NONE &&
+        (q->intercept != kind || g_strcmp0(q->owner, owner) != 0)) {
         reply(r, "FAIL IRQ intercept already enabled");
         return;
     }
@@ -525,7 +541,8 @@ static void cmd_intercept_out(Request *r)
 
     if (!owner)
         reply(r, "FAIL Unknown device");
-    else if (r->n == 3 && strcmp(r->words[2], "sysbus-irq") != 0 && strcmp(r->words[2], "unnamed-gpio-out") != 0)
+    else if (r->n == 3 && strcmp(r->words[2], "sysbus-irq") != 0 &&
+             strcmp(r->words[2], "unnamed-gpio-out") != 0)
         reply(r, "FAIL Unknown output '%.40s'", r->words[2]);
     else
         intercept(r, INTERCEPT_OUT, owner);
@@ -596,7 +613,8 @@ static gint compare_command(gconstpointer name, gconstpointer command)
 
 static void request_run(Request *r)
 {
-    const Command *c = bsearch(r->words[0], commands, G_N_ELEMENTS(commands), sizeof commands[0], compare_command);
+    const Command *c =
+        bsearch(r->words[0], commands, G_N_ELEMENTS(commands), sizeof commands[0], compare_command);
 
     if (!c) {
         g_autofree char *quoted = error_quote(r->words[0], -1);
@@ -654,7 +672,8 @@ gboolean qtest_take_events(Qtest *q, GString *out)
     return any;
 }
 
-/* Lock held. Without a reader the lines are dropped at the limit: such a client will never see a full story. */
+/* Lock held. Without a reader the lines are dropped at the limit: such a client will never see a
+ * full story. */
 static void event_add(Qtest *q, guint n, gboolean level)
 {
     if (q->events->len > MAX_EVENTS)

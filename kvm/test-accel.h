@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-accel.h - private to the test accelerator: the machine without KVM (docs/design/testing.md section 3).
+ * test-accel.h - private to the test accelerator: the machine without KVM (docs/design/testing.md
+ * section 3).
  *
  *   test.c          the accelerator's table, vCPUs that sleep
  *   test-host.c     the synthetic host: CPUID, feature MSRs
@@ -10,7 +11,8 @@
  *   qtest.c         the protocol: one request line to its reply
  *   qtest-server.c  the protocol on sockets
  *
- * Lock order: device lock or pit->lock, then a pin's lock (irq.c), then irqchip->lock or qtest->lock (leaves).
+ * Lock order: device lock or pit->lock, then a pin's lock (irq.c), then irqchip->lock or
+ * qtest->lock (leaves).
  */
 #pragma once
 
@@ -50,9 +52,12 @@ typedef struct {
 } TestField;
 #define TEST_FIELD(Type, field) { #field, G_STRUCT_OFFSET(Type, field), sizeof(((Type *)0)->field) }
 
-void     test_fields_save(GVariantBuilder *builder, const char *prefix, const TestField *fields, guint n, gconstpointer from);
-/* Strict: each field must be there, of its type. Writes to INTO only what it could read; the caller gives a copy. */
-gboolean test_fields_load(GVariant *state, const char *prefix, const TestField *fields, guint n, gpointer into, GError **error);
+void test_fields_save(GVariantBuilder *builder, const char *prefix, const TestField *fields,
+                      guint n, gconstpointer from);
+/* Strict: each field must be there, of its type. Writes to INTO only what it could read; the caller
+ * gives a copy. */
+gboolean test_fields_load(GVariant *state, const char *prefix, const TestField *fields, guint n,
+                          gpointer into, GError **error);
 
 void     test_irqchip_save(TestIrqchip *chip, GVariantBuilder *builder);
 gboolean test_irqchip_load(TestIrqchip *chip, GVariant *state, gboolean commit, GError **error);
@@ -67,7 +72,8 @@ const struct kvm_msr_entry *test_host_msrs(Vm *vm, guint *n, GError **error);
 /* ---- qtest ---- */
 Qtest *qtest_new(Vm *vm);
 void   qtest_free(Qtest *q);
-/* Carries out one request of LEN bytes without its line end; appends the reply line to OUT, asynchronous lines before it. */
+/* Carries out one request of LEN bytes without its line end; appends the reply line to OUT,
+ * asynchronous lines before it. */
 void   qtest_request(Qtest *q, const char *line, gsize len, GString *out);
 /* Appends the asynchronous lines that wait. TRUE if there were any. Main thread. */
 gboolean qtest_take_events(Qtest *q, GString *out);

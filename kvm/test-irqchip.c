@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-irqchip.c - register models of the PIC pair (Intel 8259A, with ELCR), the IOAPIC (82093AA, version 0x20) and one
- * LAPIC page (SDM volume 3, chapter 11).
+ * test-irqchip.c - register models of the PIC pair (Intel 8259A, with ELCR), the IOAPIC (82093AA,
+ * version 0x20) and one LAPIC page (SDM volume 3, chapter 11).
  *
- * There is no CPU to interrupt, so these are the registers and the state that follows from them, not timing:
+ * There is no CPU to interrupt, so these are the registers and the state that follows from them,
+ * not timing:
  *
- *   - PIC: ICW1-4, OCW1-3, IRR/ISR/IMR, edge and level by ELCR, priorities with rotation, special mask, and the
- *     poll command, which is how a program acknowledges without a CPU. The slave's output is the master's IR2.
- *   - IOAPIC: an unmasked pin that fires is a message to the LAPICs, as on the bus: recorded, and pending in the
- *     page's IRR. Level pins hold Remote IRR until an EOI of their vector. GSI 0 is pin 2, as on a PC (MADT override).
- *   - LAPIC: plain registers at 0xfee00000, the same for all CPUs. EOI ends the highest vector pending.
+ *   - PIC: ICW1-4, OCW1-3, IRR/ISR/IMR, edge and level by ELCR, priorities with rotation,
+ *     special mask, and the poll command, which is how a program acknowledges without a CPU. The
+ *     slave's output is the master's IR2.
+ *   - IOAPIC: an unmasked pin that fires is a message to the LAPICs, as on the bus: recorded,
+ *     and pending in the page's IRR. Level pins hold Remote IRR until an EOI of their vector.
+ *     GSI 0 is pin 2, as on a PC (MADT override).
+ *   - LAPIC: plain registers at 0xfee00000, the same for all CPUs. EOI ends the highest vector
+ *     pending.
  *
- * One lock, a leaf: pins change on any thread under a pin's lock, registers are accessed under it too.
+ * One lock, a leaf: pins change on any thread under a pin's lock, registers are accessed under it
+ * too.
  */
 #include "test-accel.h"
 
@@ -130,7 +135,8 @@ static void ioapic_deliver(TestIrqchip *chip, guint pin)
         return;
     if (*redir & REDIR_LEVEL)
         *redir |= REDIR_REMOTE_IRR;
-    /* Destination and mode bits as an MSI has them; the data's trigger and delivery mode are the entry's own. */
+    /* Destination and mode bits as an MSI has them; the data's trigger and delivery mode are the
+     * entry's own. */
     message_record(chip, LAPIC_BASE | (*redir >> 56) << 12 | (*redir >> 11 & 1) << 2,
                    (*redir & 0x7ff) | (*redir & REDIR_LEVEL));
 }
@@ -174,7 +180,9 @@ static guint32 ioapic_get(const TestIrqchip *chip)
     case 0x01:
         return IOAPIC_VERSION;
     default:
-        return chip->select >= 0x10 && pin < IRQ_PINS ? (guint32)(chip->redir[pin] >> (chip->select & 1) * 32) : 0;
+        return chip->select >= 0x10 && pin < IRQ_PINS
+                   ? (guint32)(chip->redir[pin] >> (chip->select & 1) * 32)
+                   : 0;
     }
 }
 
@@ -192,7 +200,8 @@ static void ioapic_set(TestIrqchip *chip, guint32 value)
         *redir = (*redir & G_MAXUINT32) | (guint64)(value & 0xff000000) << 32;
         return;
     }
-    *redir = (*redir & ~(guint64)G_MAXUINT32) | (*redir & REDIR_READ_ONLY) | (value & 0x1ffff & ~REDIR_READ_ONLY);
+    *redir = (*redir & ~(guint64)G_MAXUINT32) | (*redir & REDIR_READ_ONLY) |
+             (value & 0x1ffff & ~REDIR_READ_ONLY);
     if (!(*redir & REDIR_LEVEL))
         *redir &= ~(guint64)REDIR_REMOTE_IRR;
     ioapic_again(chip, pin);
@@ -246,7 +255,8 @@ static guint64 lapic_read(gpointer opaque, guint64 offset, unsigned size)
     return offset & 0xf ? 0 : *lapic_reg(opaque, (guint)offset);
 }
 
-/* A write to offset 0 is also what an MSI is; test_msi_send() does not come this way, but a client's writel does. */
+/* A write to offset 0 is also what an MSI is; test_msi_send() does not come this way, but a
+ * client's writel does. */
 static void lapic_write(gpointer opaque, guint64 offset, guint64 value, unsigned size)
 {
     TestIrqchip *chip = opaque;
@@ -261,7 +271,8 @@ static void lapic_write(gpointer opaque, guint64 offset, guint64 value, unsigned
 
 /* ---- PIC ---- */
 
-/* The highest-priority input that interrupts, or -1 (8259A: fully nested mode, special mask mode). */
+/* The highest-priority input that interrupts, or -1 (8259A: fully nested mode, special mask mode).
+ */
 static int pic_pending(const Pic *p)
 {
     for (guint i = 0; i < 8; i++) {
@@ -482,9 +493,12 @@ void test_irqchip_reset(TestIrqchip *chip)
 }
 
 static const TestField pic_fields[] = {
-    TEST_FIELD(Pic, irr),      TEST_FIELD(Pic, isr),          TEST_FIELD(Pic, imr),      TEST_FIELD(Pic, elcr),
-    TEST_FIELD(Pic, lines),    TEST_FIELD(Pic, base),         TEST_FIELD(Pic, icw),      TEST_FIELD(Pic, icw1),
-    TEST_FIELD(Pic, lowest),   TEST_FIELD(Pic, read_isr),     TEST_FIELD(Pic, poll),     TEST_FIELD(Pic, special_mask),
+    TEST_FIELD(Pic, irr),      TEST_FIELD(Pic, isr),
+    TEST_FIELD(Pic, imr),      TEST_FIELD(Pic, elcr),
+    TEST_FIELD(Pic, lines),    TEST_FIELD(Pic, base),
+    TEST_FIELD(Pic, icw),      TEST_FIELD(Pic, icw1),
+    TEST_FIELD(Pic, lowest),   TEST_FIELD(Pic, read_isr),
+    TEST_FIELD(Pic, poll),     TEST_FIELD(Pic, special_mask),
     TEST_FIELD(Pic, auto_eoi), TEST_FIELD(Pic, rotate_auto_eoi),
 };
 
@@ -506,8 +520,10 @@ gboolean test_irqchip_load(TestIrqchip *chip, GVariant *state, gboolean commit, 
 {
     g_autofree TestIrqchip *copy = g_new0(TestIrqchip, 1);
 
-    if (!test_fields_load(state, "pic0.", pic_fields, G_N_ELEMENTS(pic_fields), &copy->pic[0], error) ||
-        !test_fields_load(state, "pic1.", pic_fields, G_N_ELEMENTS(pic_fields), &copy->pic[1], error) ||
+    if (!test_fields_load(state, "pic0.", pic_fields, G_N_ELEMENTS(pic_fields), &copy->pic[0],
+                          error) ||
+        !test_fields_load(state, "pic1.", pic_fields, G_N_ELEMENTS(pic_fields), &copy->pic[1],
+                          error) ||
         !test_fields_load(state, "apic.", apic_fields, G_N_ELEMENTS(apic_fields), copy, error))
         return FALSE;
     for (guint i = 0; i < 2; i++) /* an index elsewhere */
@@ -525,10 +541,11 @@ gboolean test_irqchip_load(TestIrqchip *chip, GVariant *state, gboolean commit, 
     return TRUE;
 }
 
-static void region_add(TestIrqchip *chip, guint i, IoSpace space, guint64 base, guint64 size, const IoOps *ops,
-                       const char *name)
+static void region_add(TestIrqchip *chip, guint i, IoSpace space, guint64 base, guint64 size,
+                       const IoOps *ops, const char *name)
 {
-    chip->regions[i] = iobus_add(chip->vm, space, base, size, ops, chip, &chip->lock, 0, name, NULL);
+    chip->regions[i] =
+        iobus_add(chip->vm, space, base, size, ops, chip, &chip->lock, 0, name, NULL);
     g_assert(chip->regions[i]); /* the bus is still empty */
 }
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-pit.c - the interval timer (Intel 8254, three channels at 0x40-0x43) and port 0x61 of the PC.
+ * test-pit.c - the interval timer (Intel 8254, three channels at 0x40-0x43) and port 0x61 of the
+ * PC.
  *
- * Nothing ticks. Each channel remembers when its count was loaded; what the counter holds and what its output is
- * follows from the virtual clock and the mode. Only channel 0, whose output is IRQ 0, has a timer, set to
- * the next change of its output. Channel 2's gate is bit 0 of port 0x61, its output bit 5; bit 4 toggles with what
- * was the memory refresh (15 us), since programs wait by it.
+ * Nothing ticks. Each channel remembers when its count was loaded; what the counter holds and what
+ * its output is follows from the virtual clock and the mode. Only channel 0, whose output is IRQ 0,
+ * has a timer, set to the next change of its output. Channel 2's gate is bit 0 of port 0x61, its
+ * output bit 5; bit 4 toggles with what was the memory refresh (15 us), since programs wait by it.
  *
- * Modes: 0 output rises at the end of the count; 1 and 5 are started by the gate; 2 a pulse low for one clock each
- * period; 3 a square wave; 4 one pulse at the end. BCD counts are read and written as such.
+ * Modes: 0 output rises at the end of the count; 1 and 5 are started by the gate; 2 a pulse low for
+ * one clock each period; 3 a square wave; 4 one pulse at the end. BCD counts are read and written
+ * as such.
  */
 #include "test-accel.h"
 
@@ -222,7 +224,8 @@ static void latch_status(TestPit *pit, Channel *c)
 {
     if (c->status_latched)
         return;
-    c->status = (guint8)(output(pit, c) << 7 | !c->loaded << 6 | c->access << 4 | c->mode << 1 | c->bcd);
+    c->status =
+        (guint8)(output(pit, c) << 7 | !c->loaded << 6 | c->access << 4 | c->mode << 1 | c->bcd);
     c->status_latched = 1;
 }
 
@@ -251,7 +254,11 @@ static void control_write(TestPit *pit, guint8 value)
         latch_count(pit, c);
         return;
     }
-    *c = (Channel){ .gate = c->gate, .access = value >> 4 & 3, .mode = value >> 1 & 7, .bcd = value & 1, .count = 0x10000 };
+    *c = (Channel){ .gate = c->gate,
+                    .access = value >> 4 & 3,
+                    .mode = value >> 1 & 7,
+                    .bcd = value & 1,
+                    .count = 0x10000 };
     if (c->mode > 5)
         c->mode -= 4; /* bit 2 of modes 2 and 3 does not count */
 }
@@ -279,7 +286,8 @@ static guint64 port61_read(gpointer opaque, guint64 offset, unsigned size)
     const TestPit *pit = opaque;
     const Channel *c = &pit->channels[2];
 
-    return c->gate | pit->speaker << 1 | (guint64)(vm_clock_ns(pit->vm) / 15085 & 1) << 4 | (guint64)output(pit, c) << 5;
+    return c->gate | pit->speaker << 1 | (guint64)(vm_clock_ns(pit->vm) / 15085 & 1) << 4 |
+           (guint64)output(pit, c) << 5;
 }
 
 /* A rising gate starts modes 1, 2, 3 and 5 over. */
@@ -307,11 +315,13 @@ void test_pit_reset(TestPit *pit)
 }
 
 static const TestField channel_fields[] = {
-    TEST_FIELD(Channel, count),      TEST_FIELD(Channel, start),     TEST_FIELD(Channel, loaded),
-    TEST_FIELD(Channel, mode),       TEST_FIELD(Channel, bcd),       TEST_FIELD(Channel, access),
-    TEST_FIELD(Channel, gate),       TEST_FIELD(Channel, write_high), TEST_FIELD(Channel, read_high),
-    TEST_FIELD(Channel, write_low),  TEST_FIELD(Channel, latched),   TEST_FIELD(Channel, latch),
-    TEST_FIELD(Channel, status),     TEST_FIELD(Channel, status_latched),
+    TEST_FIELD(Channel, count),     TEST_FIELD(Channel, start),
+    TEST_FIELD(Channel, loaded),    TEST_FIELD(Channel, mode),
+    TEST_FIELD(Channel, bcd),       TEST_FIELD(Channel, access),
+    TEST_FIELD(Channel, gate),      TEST_FIELD(Channel, write_high),
+    TEST_FIELD(Channel, read_high), TEST_FIELD(Channel, write_low),
+    TEST_FIELD(Channel, latched),   TEST_FIELD(Channel, latch),
+    TEST_FIELD(Channel, status),    TEST_FIELD(Channel, status_latched),
 };
 static const char *const channel_prefix[N_CHANNELS] = { "pit0.", "pit1.", "pit2." };
 static const TestField pit_fields[] = { TEST_FIELD(TestPit, speaker) };
@@ -320,7 +330,8 @@ void test_pit_save(TestPit *pit, GVariantBuilder *builder)
 {
     g_mutex_lock(&pit->lock);
     for (guint i = 0; i < N_CHANNELS; i++)
-        test_fields_save(builder, channel_prefix[i], channel_fields, G_N_ELEMENTS(channel_fields), &pit->channels[i]);
+        test_fields_save(builder, channel_prefix[i], channel_fields, G_N_ELEMENTS(channel_fields),
+                         &pit->channels[i]);
     test_fields_save(builder, "pit.", pit_fields, G_N_ELEMENTS(pit_fields), pit);
     g_mutex_unlock(&pit->lock);
 }
@@ -339,8 +350,8 @@ gboolean test_pit_load(TestPit *pit, GVariant *state, gboolean commit, GError **
     TestPit copy = { 0 };
 
     for (guint i = 0; i < N_CHANNELS; i++) {
-        if (!test_fields_load(state, channel_prefix[i], channel_fields, G_N_ELEMENTS(channel_fields), &copy.channels[i],
-                              error))
+        if (!test_fields_load(state, channel_prefix[i], channel_fields,
+                              G_N_ELEMENTS(channel_fields), &copy.channels[i], error))
             return FALSE;
         channel_sanitize(pit, &copy.channels[i]);
     }
@@ -369,7 +380,8 @@ TestPit *test_pit_new(Vm *vm)
     pit->timer = vm_timer_new(vm, &pit->lock, on_timer, pit);
     test_pit_reset(pit);
     pit->ports = iobus_add(vm, IO_PIO, 0x40, 4, &pit_ops, pit, &pit->lock, 0, "pit", NULL);
-    pit->port61 = iobus_add(vm, IO_PIO, 0x61, 1, &port61_ops, pit, &pit->lock, 0, "port 0x61", NULL);
+    pit->port61 =
+        iobus_add(vm, IO_PIO, 0x61, 1, &port61_ops, pit, &pit->lock, 0, "port 0x61", NULL);
     g_assert(pit->ports && pit->port61); /* the bus is still empty */
     return pit;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-state.c - saving and loading of the test accelerator's models: named, typed fields from a table.
+ * test-state.c - saving and loading of the test accelerator's models: named, typed fields from a
+ * table.
  *
- * The same kind of record as the devices' (a{sv}, a number by its width, an array as bytes), so that state files
- * of a machine under the test accelerator are complete.
+ * The same kind of record as the devices' (a{sv}, a number by its width, an array as bytes), so
+ * that state files of a machine under the test accelerator are complete.
  */
 #include "test-accel.h"
 
@@ -42,7 +43,8 @@ static gboolean field_set(const TestField *f, gpointer into, GVariant *value)
     return TRUE;
 }
 
-void test_fields_save(GVariantBuilder *builder, const char *prefix, const TestField *fields, guint n, gconstpointer from)
+void test_fields_save(GVariantBuilder *builder, const char *prefix, const TestField *fields,
+                      guint n, gconstpointer from)
 {
     for (guint i = 0; i < n; i++) {
         g_autofree char *name = g_strconcat(prefix, fields[i].name, NULL);
@@ -51,8 +53,8 @@ void test_fields_save(GVariantBuilder *builder, const char *prefix, const TestFi
     }
 }
 
-gboolean test_fields_load(GVariant *state, const char *prefix, const TestField *fields, guint n, gpointer into,
-                          GError **error)
+gboolean test_fields_load(GVariant *state, const char *prefix, const TestField *fields, guint n,
+                          gpointer into, GError **error)
 {
     for (guint i = 0; i < n; i++) {
         g_autofree char *name = g_strconcat(prefix, fields[i].name, NULL);
@@ -61,8 +63,11 @@ gboolean test_fields_load(GVariant *state, const char *prefix, const TestField *
         if (!value)
             return error_set(error, "Saved state lacks '%s'", name);
         if (!field_set(&fields[i], into, value))
-            return error_set(error, "Saved state: '%s' has type '%s' and %" G_GSIZE_FORMAT " bytes; %u bytes are wanted",
-                             name, g_variant_get_type_string(value), g_variant_get_size(value), fields[i].size);
+            return error_set(error,
+                             "Saved state: '%s' has type '%s' and %" G_GSIZE_FORMAT
+                             " bytes; %u bytes are wanted",
+                             name, g_variant_get_type_string(value), g_variant_get_size(value),
+                             fields[i].size);
     }
     return TRUE;
 }

@@ -2,13 +2,14 @@
 /*
  * test.c - the test accelerator: the same machine without KVM.
  *
- * No guest instruction ever runs. A qtest client, or a test in process, is the CPU: it makes port and memory
- * accesses, sees interrupts and moves the virtual clock. vCPUs are threads that sleep until they are freed, so that
- * what the daemon tells about them (thread ids, count) is real. Nothing of the kernel is used: irqfds and
- * ioeventfds are refused, so irq.c and iobus.c serve them, and the code paths of an odd host get tested.
+ * No guest instruction ever runs. A qtest client, or a test in process, is the CPU: it makes port
+ * and memory accesses, sees interrupts and moves the virtual clock. vCPUs are threads that sleep
+ * until they are freed, so that what the daemon tells about them (thread ids, count) is real.
+ * Nothing of the kernel is used: irqfds and ioeventfds are refused, so irq.c and iobus.c serve
+ * them, and the code paths of an odd host get tested.
  *
- * A message (MSI) is what it is on the bus, a 4-byte write: to the LAPICs' range it is recorded, to RAM it is
- * stored (tests of MSI-X look there), anywhere else it is an MMIO write.
+ * A message (MSI) is what it is on the bus, a 4-byte write: to the LAPICs' range it is recorded, to
+ * RAM it is stored (tests of MSI-X look there), anywhere else it is an MMIO write.
  */
 #include "test-accel.h"
 
@@ -119,8 +120,10 @@ static gboolean test_load_models(Vm *vm, GVariant *state, GError **error)
     if (!g_variant_is_of_type(state, G_VARIANT_TYPE_VARDICT))
         return error_set(error, "interrupt controllers: the state is of type '%s', not 'a{sv}'",
                          g_variant_get_type_string(state));
-    return test_irqchip_load(t->irqchip, state, FALSE, error) && test_pit_load(t->pit, state, FALSE, error) &&
-           test_irqchip_load(t->irqchip, state, TRUE, error) && test_pit_load(t->pit, state, TRUE, error);
+    return test_irqchip_load(t->irqchip, state, FALSE, error) &&
+           test_pit_load(t->pit, state, FALSE, error) &&
+           test_irqchip_load(t->irqchip, state, TRUE, error) &&
+           test_pit_load(t->pit, state, TRUE, error);
 }
 
 /* ---- vCPUs ---- */
@@ -148,7 +151,8 @@ static struct kvm_cpuid2 *cpuid_copy(const struct kvm_cpuid_entry2 *entries, gui
     return c;
 }
 
-static Vcpu *test_vcpu_new(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model, GError **error)
+static Vcpu *test_vcpu_new(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model,
+                           GError **error)
 {
     TestVcpu *v = g_new0(TestVcpu, 1);
 
@@ -219,11 +223,12 @@ static char *test_vcpu_dump(Vcpu *vcpu)
     const VcpuBoot *b = &v->boot;
 
 #define HEX "%016" G_GINT64_MODIFIER "x"
-    return g_strdup_printf("CPU %u (APIC id %u, %s) does not run under the test accelerator; start: %s\n"
-                           "rip=" HEX " rsp=" HEX " rax=" HEX " rbx=" HEX "\n"
-                           "rsi=" HEX " cr3=" HEX " gdt=" HEX " nmis=%" G_GUINT64_FORMAT "\n",
-                           vcpu->index, vcpu->apic_id, v->bsp ? "BSP" : "AP", modes[b->mode], b->rip, b->rsp, b->rax,
-                           b->rbx, b->rsi, b->cr3, b->gdt, v->nmis);
+    return g_strdup_printf(
+        "CPU %u (APIC id %u, %s) does not run under the test accelerator; start: %s\n"
+        "rip=" HEX " rsp=" HEX " rax=" HEX " rbx=" HEX "\n"
+        "rsi=" HEX " cr3=" HEX " gdt=" HEX " nmis=%" G_GUINT64_FORMAT "\n",
+        vcpu->index, vcpu->apic_id, v->bsp ? "BSP" : "AP", modes[b->mode], b->rip, b->rsp, b->rax,
+        b->rbx, b->rsi, b->cr3, b->gdt, v->nmis);
 #undef HEX
 }
 
@@ -241,10 +246,17 @@ static gboolean test_vcpu_get_cpuid(Vcpu *vcpu, struct kvm_cpuid2 **out, GError 
 }
 
 static const TestField vcpu_fields[] = {
-    TEST_FIELD(TestVcpu, bsp),      TEST_FIELD(TestVcpu, nmis),          TEST_FIELD(TestVcpu, boot.mode),
-    TEST_FIELD(TestVcpu, boot.rip), TEST_FIELD(TestVcpu, boot.rsp),      TEST_FIELD(TestVcpu, boot.rax),
-    TEST_FIELD(TestVcpu, boot.rbx), TEST_FIELD(TestVcpu, boot.rsi),      TEST_FIELD(TestVcpu, boot.cr3),
-    TEST_FIELD(TestVcpu, boot.gdt), TEST_FIELD(TestVcpu, boot.gdt_limit),
+    TEST_FIELD(TestVcpu, bsp),
+    TEST_FIELD(TestVcpu, nmis),
+    TEST_FIELD(TestVcpu, boot.mode),
+    TEST_FIELD(TestVcpu, boot.rip),
+    TEST_FIELD(TestVcpu, boot.rsp),
+    TEST_FIELD(TestVcpu, boot.rax),
+    TEST_FIELD(TestVcpu, boot.rbx),
+    TEST_FIELD(TestVcpu, boot.rsi),
+    TEST_FIELD(TestVcpu, boot.cr3),
+    TEST_FIELD(TestVcpu, boot.gdt),
+    TEST_FIELD(TestVcpu, boot.gdt_limit),
 };
 
 static GVariant *test_vcpu_save(Vcpu *vcpu, GError **error)
@@ -266,8 +278,8 @@ static gboolean test_vcpu_load(Vcpu *vcpu, GVariant *state, GError **error)
     if (!test_fields_load(state, "", vcpu_fields, G_N_ELEMENTS(vcpu_fields), &copy, error))
         return FALSE;
     if (copy.boot.mode > VCPU_BOOT_LONG64)
-        return error_set(error, "CPU %u: boot.mode is %u, at most %u is known", vcpu->index, copy.boot.mode,
-                         VCPU_BOOT_LONG64);
+        return error_set(error, "CPU %u: boot.mode is %u, at most %u is known", vcpu->index,
+                         copy.boot.mode, VCPU_BOOT_LONG64);
     v->bsp = copy.bsp;
     v->nmis = copy.nmis;
     v->boot = copy.boot;

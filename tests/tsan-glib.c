@@ -2,9 +2,10 @@
 /*
  * tsan-glib.c - lets ThreadSanitizer see glib's locks.
  *
- * The distribution's glib is not instrumented and its GMutex and GCond are made of futexes, so TSan knows nothing
- * of the order that they make, and reports every field they guard. Linked into a TSan program (or preloaded), these
- * definitions come before glib's, call them, and tell TSan. In other builds the file is empty.
+ * The distribution's glib is not instrumented and its GMutex and GCond are made of futexes, so TSan
+ * knows nothing of the order that they make, and reports every field they guard. Linked into a TSan
+ * program (or preloaded), these definitions come before glib's, call them, and tell TSan. In other
+ * builds the file is empty.
  */
 #include <glib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-irqchip-models.c - the test accelerator's PIC, IOAPIC, LAPIC page and PIT by their registers, their
- * reset, save and load; its vCPUs; its host.
+ * test-irqchip-models.c - the test accelerator's PIC, IOAPIC, LAPIC page and PIT by their
+ * registers, their reset, save and load; its vCPUs; its host.
  */
 #include <string.h>
 #include <unistd.h>
@@ -238,7 +238,8 @@ static void test_ioapic_registers(Fixture *f, gconstpointer data)
     for (guint8 i = 0; i < IRQ_PINS; i++)
         g_assert_cmphex(ioapic_get(f, 0x10 + 2 * i), ==, 0x10000); /* masked */
     ioapic_set(f, 0x10, 0xffffffff);
-    g_assert_cmphex(ioapic_get(f, 0x10), ==, 0x1afff); /* delivery status and remote IRR are the chip's */
+    g_assert_cmphex(ioapic_get(f, 0x10), ==,
+                    0x1afff); /* delivery status and remote IRR are the chip's */
     ioapic_set(f, 0x11, 0xffffffff);
     g_assert_cmphex(ioapic_get(f, 0x11), ==, 0xff000000);
     g_assert_cmphex(ioapic_get(f, 0x40), ==, 0); /* beyond pin 23 */
@@ -473,7 +474,8 @@ static GVariant *with_member(GVariant *state, const char *name, GVariant *value)
 
 static void test_load_refuses(Fixture *f, gconstpointer data)
 {
-    g_autoptr(GVariant) state = vm_irqchip_save(f->vm, NULL), missing = NULL, wrong = NULL, odd = NULL, now = NULL;
+    g_autoptr(GVariant) state = vm_irqchip_save(f->vm, NULL), missing = NULL, wrong = NULL,
+                        odd = NULL, now = NULL;
     g_autoptr(GVariant) one = NULL;
     g_autoptr(GVariant) text = g_variant_ref_sink(g_variant_new_string("no"));
     g_autoptr(GError) error = NULL;
@@ -485,7 +487,8 @@ static void test_load_refuses(Fixture *f, gconstpointer data)
     g_clear_error(&error);
     wrong = with_member(state, "apic.redir", g_variant_new_uint32(1));
     g_assert_false(vm_irqchip_load(f->vm, wrong, &error));
-    g_assert_cmpstr(error->message, ==, "Saved state: 'apic.redir' has type 'u' and 4 bytes; 192 bytes are wanted");
+    g_assert_cmpstr(error->message, ==,
+                    "Saved state: 'apic.redir' has type 'u' and 4 bytes; 192 bytes are wanted");
     g_clear_error(&error);
     g_assert_false(vm_irqchip_load(f->vm, text, &error));
     g_clear_error(&error);
@@ -541,7 +544,8 @@ static void test_vcpus(Fixture *f, gconstpointer data)
         vcpu_free(cpu[i]);
 }
 
-static const struct kvm_cpuid_entry2 *leaf(const struct kvm_cpuid2 *c, guint32 function, guint32 index)
+static const struct kvm_cpuid_entry2 *leaf(const struct kvm_cpuid2 *c, guint32 function,
+                                           guint32 index)
 {
     for (guint i = 0; i < c->nent; i++)
         if (c->entries[i].function == function && c->entries[i].index == index)
@@ -570,7 +574,8 @@ static void test_host(Fixture *f, gconstpointer data)
         const struct kvm_cpuid_entry2 *e = &c->entries[i];
 
         g_assert_true(leaf(c, e->function, e->index) == e);
-        g_assert_cmpuint(e->function & 0x7fffffff, <=, leaf(c, e->function & 0xc0000000, 0)->eax & 0x7fffffff);
+        g_assert_cmpuint(e->function & 0x7fffffff, <=,
+                         leaf(c, e->function & 0xc0000000, 0)->eax & 0x7fffffff);
     }
     /* XSAVE areas lie one after the other within the size that leaf 0xd names. */
     g_assert_cmpuint(leaf(c, 0xd, 9)->eax + leaf(c, 0xd, 9)->ebx, ==, leaf(c, 0xd, 0)->ecx);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-qtest.c - the qtest protocol (docs/design/testing.md section 3): each command's exact replies, its
- * errors, interrupts, the clock, and the same over sockets with clients that split, stuff, stall and leave.
+ * test-qtest.c - the qtest protocol (docs/design/testing.md section 3): each command's exact
+ * replies, its errors, interrupts, the clock, and the same over sockets with clients that split,
+ * stuff, stall and leave.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +43,8 @@ static void dev_write(gpointer opaque, guint64 offset, guint64 value, unsigned s
 {
     Fixture *f = opaque;
 
-    g_string_append_printf(f->log, "w%u@%" G_GINT64_MODIFIER "x=%" G_GINT64_MODIFIER "x ", size, offset, value);
+    g_string_append_printf(f->log, "w%u@%" G_GINT64_MODIFIER "x=%" G_GINT64_MODIFIER "x ", size,
+                           offset, value);
     f->reg = value;
 }
 
@@ -186,7 +188,8 @@ static void test_errors(Fixture *f, gconstpointer data)
         { "inb  0", "ERR inb: the form is 'inb PORT'\n" },
         { "inb 0 ", "ERR inb: the form is 'inb PORT'\n" },
         { "endianness x", "ERR endianness: the form is 'endianness'\n" },
-        { "set_irq_in ioapic unnamed-gpio-in 1 1 1", "ERR set_irq_in: the form is 'set_irq_in PATH NAME NUM LEVEL'\n" },
+        { "set_irq_in ioapic unnamed-gpio-in 1 1 1",
+          "ERR set_irq_in: the form is 'set_irq_in PATH NAME NUM LEVEL'\n" },
         { "inb 0x10000", "ERR inb: PORT is 0x10000, at most 0xffff is possible\n" },
         { "inb 0x", "ERR inb: PORT '0x' is no number from 0 to 0xffff in C's syntax\n" },
         { "inb -1", "ERR inb: PORT '-1' is no number from 0 to 0xffff in C's syntax\n" },
@@ -196,11 +199,14 @@ static void test_errors(Fixture *f, gconstpointer data)
         { "inb 0x10000000000000000",
           "ERR inb: PORT '0x10000000000000000' is no number from 0 to 0xffff in C's syntax\n" },
         { "outb 0x500 256", "ERR outb: VAL is 0x100, at most 0xff is possible\n" },
-        { "writel 0 0x100000000", "ERR writel: VAL is 0x100000000, at most 0xffffffff is possible\n" },
-        { "read 0 0xffffffffffff", "ERR read: LEN is 0xffffffffffff, at most 0x1000000 is possible\n" },
+        { "writel 0 0x100000000",
+          "ERR writel: VAL is 0x100000000, at most 0xffffffff is possible\n" },
+        { "read 0 0xffffffffffff",
+          "ERR read: LEN is 0xffffffffffff, at most 0x1000000 is possible\n" },
         { "read 0 0", "ERR read: LEN is 0\n" },
         { "b64read 0 0", "ERR b64read: LEN is 0\n" },
-        { "read 0xffffffffffffffff 2", "ERR read: 0x2 bytes from 0xffffffffffffffff leave the address space\n" },
+        { "read 0xffffffffffffffff 2",
+          "ERR read: 0x2 bytes from 0xffffffffffffffff leave the address space\n" },
         { "write 0 2 0x112233", "ERR write: 3 bytes of data, and LEN is 2\n" },
         { "write 0 2 112233", "ERR write: the data is not 0x and pairs of hexadecimal digits\n" },
         { "write 0 2 0x1", "ERR write: the data is not 0x and pairs of hexadecimal digits\n" },
@@ -210,15 +216,18 @@ static void test_errors(Fixture *f, gconstpointer data)
         { "b64write 0 2 AAA", "ERR b64write: the data is not base64\n" },
         { "b64write 0 2 AAAA", "ERR b64write: 3 bytes of data, and LEN is 2\n" },
         { "memset 0 1 256", "ERR memset: BYTE is 0x100, at most 0xff is possible\n" },
-        { "memset 0 0x8000000 0", "ERR memset: LEN is 0x8000000, at most 0x1000000 is possible outside RAM\n" },
+        { "memset 0 0x8000000 0",
+          "ERR memset: LEN is 0x8000000, at most 0x1000000 is possible outside RAM\n" },
         { "irq_intercept_in nosuch", "FAIL Unknown device\n" },
         { "irq_intercept_in apic", "FAIL Unknown device\n" },
         { "irq_intercept_out nosuch", "FAIL Unknown device\n" },
         { "irq_intercept_out pit other", "FAIL Unknown output 'other'\n" },
         { "set_irq_in nosuch unnamed-gpio-in 1 1", "FAIL Unknown device\n" },
         { "set_irq_in ioapic other 1 1", "FAIL Unknown input 'other'\n" },
-        { "set_irq_in ioapic unnamed-gpio-in 24 1", "ERR set_irq_in: NUM is 0x18, at most 0x17 is possible\n" },
-        { "clock_step -1", "ERR clock_step: N '-1' is no number from 0 to 0x1fffffffffffffff in C's syntax\n" },
+        { "set_irq_in ioapic unnamed-gpio-in 24 1",
+          "ERR set_irq_in: NUM is 0x18, at most 0x17 is possible\n" },
+        { "clock_step -1",
+          "ERR clock_step: N '-1' is no number from 0 to 0x1fffffffffffffff in C's syntax\n" },
         { "clock_set 0x7fffffffffffffff",
           "ERR clock_set: T is 0x7fffffffffffffff, at most 0x1fffffffffffffff is possible\n" },
     };
@@ -294,7 +303,8 @@ static void test_intercept_in(Fixture *f, gconstpointer data)
 
 static void test_intercept_out(Fixture *f, gconstpointer data)
 {
-    IrqLine *a = irq_line_new(f->vm, 4, "/machine/peripheral/s0"), *b = irq_line_new(f->vm, 5, "/machine/peripheral/s0");
+    IrqLine *a = irq_line_new(f->vm, 4, "/machine/peripheral/s0"),
+            *b = irq_line_new(f->vm, 5, "/machine/peripheral/s0");
     IrqLine *other = irq_line_new(f->vm, 4, "/machine/peripheral/s1");
 
     expect(f, "irq_intercept_out peripheral/s0 sysbus-irq", "OK\n");

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fuzz-qtest.c - arbitrary qtest lines against a small machine: RAM, ROM, a device with registers, an interrupt line
- * and a timer, and the accelerator's own models. Each reply must be one of the protocol's: asynchronous lines,
- * then exactly one that begins OK, FAIL or ERR.
+ * fuzz-qtest.c - arbitrary qtest lines against a small machine: RAM, ROM, a device with registers,
+ * an interrupt line and a timer, and the accelerator's own models. Each reply must be one of the
+ * protocol's: asynchronous lines, then exactly one that begins OK, FAIL or ERR.
  *
- * Requests that are legal but long (64 KiB to the limit of a length, more than 10 ms of virtual time) are left
- * out: they would only be slow.
+ * Requests that are legal but long (64 KiB to the limit of a length, more than 10 ms of virtual
+ * time) are left out: they would only be slow.
  */
 #include <stdint.h>
 #include <string.h>
@@ -93,14 +93,16 @@ static gboolean too_slow(const Board *b, const char *line)
         return v > MAX_STEP_NS + (line[7] == 'e' ? (guint64)vm_clock_ns(b->vm) : 0);
     }
     v = n > 2 ? g_ascii_strtoull(words[2], NULL, 0) : 0;
-    return v > SLOW_LEN && v <= LEN_LIMIT && !g_str_has_prefix(line, "out") && !g_str_has_prefix(line, "irq");
+    return v > SLOW_LEN && v <= LEN_LIMIT && !g_str_has_prefix(line, "out") &&
+           !g_str_has_prefix(line, "irq");
 }
 
 static void check_reply(const char *reply)
 {
     while (g_str_has_prefix(reply, "IRQ raise ") || g_str_has_prefix(reply, "IRQ lower "))
         reply = strchr(reply, '\n') + 1;
-    g_assert(g_str_has_prefix(reply, "OK") || g_str_has_prefix(reply, "FAIL ") || g_str_has_prefix(reply, "ERR "));
+    g_assert(g_str_has_prefix(reply, "OK") || g_str_has_prefix(reply, "FAIL ") ||
+             g_str_has_prefix(reply, "ERR "));
     g_assert(strchr(reply, '\n') == reply + strlen(reply) - 1);
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bare-vm.h - a Vm without an accelerator: for tests of the parts that both accelerators share. A test
- * fills in the ops it wants to see called.
+ * bare-vm.h - a Vm without an accelerator: for tests of the parts that both accelerators share. A
+ * test fills in the ops it wants to see called.
  */
 #pragma once
 
 #include "../../kvm/accel.h"
 
-static inline gboolean bare_slot_ok(Vm *vm, const MemRegion *region, gboolean remove, GError **error)
+static inline gboolean bare_slot_ok(Vm *vm, const MemRegion *region, gboolean remove,
+                                    GError **error)
 {
     return TRUE;
 }

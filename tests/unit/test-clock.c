@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-clock.c - the virtual clock: stands still while stopped, timers in order and at their own instants,
- * setting and cancelling from other threads, no wake-up without need.
+ * test-clock.c - the virtual clock: stands still while stopped, timers in order and at their own
+ * instants, setting and cancelling from other threads, no wake-up without need.
  */
 #include "bare-vm.h"
 
 #define MS G_GINT64_CONSTANT(1000000)
 
-static const AccelOps no_ops = { .memory_slot = bare_slot_ok, .pin_level = bare_no_pin, .msi_send = bare_no_msi };
+static const AccelOps no_ops = { .memory_slot = bare_slot_ok,
+                                 .pin_level = bare_no_pin,
+                                 .msi_send = bare_no_msi };
 
 typedef struct {
     Vm      *vm;
@@ -150,7 +152,8 @@ static void test_random_order(void)
 
         g_assert_cmpint(next, >, last);
         for (guint i = 0; i < G_N_ELEMENTS(t); i++)
-            g_assert_true(vm_timer_deadline(t[i].timer) == -1 || vm_timer_deadline(t[i].timer) >= next);
+            g_assert_true(vm_timer_deadline(t[i].timer) == -1 ||
+                          vm_timer_deadline(t[i].timer) >= next);
         g_assert_true(vm_clock_step_to(vm, next, G_N_ELEMENTS(t)));
         last = next;
     }

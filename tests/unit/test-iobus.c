@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-iobus.c - the I/O bus: splitting and widening, borders, overlaps, eventfds, and removal while
- * other threads are in the middle of accesses.
+ * test-iobus.c - the I/O bus: splitting and widening, borders, overlaps, eventfds, and removal
+ * while other threads are in the middle of accesses.
  */
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -9,7 +9,8 @@
 #include "../../common/util.h"
 #include "bare-vm.h"
 
-/* A region that writes down what its hooks were asked, and reads as its own offset in every byte. */
+/* A region that writes down what its hooks were asked, and reads as its own offset in every byte.
+ */
 typedef struct {
     GString *log;
     GMutex   lock;
@@ -32,10 +33,13 @@ static void probe_write(gpointer opaque, guint64 offset, guint64 value, unsigned
 {
     Probe *p = opaque;
 
-    g_string_append_printf(p->log, "w%u@%" G_GINT64_MODIFIER "x=%" G_GINT64_MODIFIER "x ", size, offset, value);
+    g_string_append_printf(p->log, "w%u@%" G_GINT64_MODIFIER "x=%" G_GINT64_MODIFIER "x ", size,
+                           offset, value);
 }
 
-static const AccelOps no_ops = { .memory_slot = bare_slot_ok, .pin_level = bare_no_pin, .msi_send = bare_no_msi };
+static const AccelOps no_ops = { .memory_slot = bare_slot_ok,
+                                 .pin_level = bare_no_pin,
+                                 .msi_send = bare_no_msi };
 static const IoOps any_size = { probe_read, probe_write, 0, 0, FALSE };
 static const IoOps bytes_only = { probe_read, probe_write, 1, 1, FALSE };
 static const IoOps dwords_only = { probe_read, probe_write, 4, 4, FALSE };
@@ -75,7 +79,8 @@ static void expect_log(Fixture *f, const char *log)
     g_string_truncate(f->p.log, 0);
 }
 
-static void expect_read(Fixture *f, IoSpace space, guint64 addr, unsigned size, guint64 want, gboolean claimed)
+static void expect_read(Fixture *f, IoSpace space, guint64 addr, unsigned size, guint64 want,
+                        gboolean claimed)
 {
     guint64 v = 0;
 
@@ -193,10 +198,12 @@ static void test_end_of_space(Fixture *f, gconstpointer data)
     iobus_remove(f->vm, top);
 }
 
-static void expect_refused(Fixture *f, IoSpace space, guint64 base, guint64 size, const char *message)
+static void expect_refused(Fixture *f, IoSpace space, guint64 base, guint64 size,
+                           const char *message)
 {
     g_autoptr(GError) error = NULL;
-    IoRegion *r = iobus_add(f->vm, space, base, size, &any_size, &f->p, NULL, 0, "newcomer", &error);
+    IoRegion *r =
+        iobus_add(f->vm, space, base, size, &any_size, &f->p, NULL, 0, "newcomer", &error);
 
     g_assert_null(r);
     g_assert_nonnull(error);
@@ -207,14 +214,20 @@ static void test_overlap(Fixture *f, gconstpointer data)
 {
     IoRegion *r = add(f, IO_MMIO, 0x1000, 0x1000, &any_size), *after, *before;
 
-    expect_refused(f, IO_MMIO, 0x1fff, 1, "MMIO range 0x1fff-0x1fff of 'newcomer' overlaps 0x1000-0x1fff of 'probe'");
-    expect_refused(f, IO_MMIO, 0x0, 0x1001, "MMIO range 0x0-0x1000 of 'newcomer' overlaps 0x1000-0x1fff of 'probe'");
-    expect_refused(f, IO_MMIO, 0x0, 0x10000, "MMIO range 0x0-0xffff of 'newcomer' overlaps 0x1000-0x1fff of 'probe'");
-    expect_refused(f, IO_MMIO, 0, 0,
-                   "MMIO range 0x0-0xffffffffffffffff of 'newcomer' overlaps 0x1000-0x1fff of 'probe'");
-    expect_refused(f, IO_PIO, 0xfff8, 0x10, "port range of 'newcomer' from 0xfff8 to 0x10007 is outside the address space");
-    expect_refused(f, IO_MMIO, G_MAXUINT64, 2,
-                   "MMIO range of 'newcomer' from 0xffffffffffffffff to 0x0 is outside the address space");
+    expect_refused(f, IO_MMIO, 0x1fff, 1,
+                   "MMIO range 0x1fff-0x1fff of 'newcomer' overlaps 0x1000-0x1fff of 'probe'");
+    expect_refused(f, IO_MMIO, 0x0, 0x1001,
+                   "MMIO range 0x0-0x1000 of 'newcomer' overlaps 0x1000-0x1fff of 'probe'");
+    expect_refused(f, IO_MMIO, 0x0, 0x10000,
+                   "MMIO range 0x0-0xffff of 'newcomer' overlaps 0x1000-0x1fff of 'probe'");
+    expect_refused(
+        f, IO_MMIO, 0, 0,
+        "MMIO range 0x0-0xffffffffffffffff of 'newcomer' overlaps 0x1000-0x1fff of 'probe'");
+    expect_refused(f, IO_PIO, 0xfff8, 0x10,
+                   "port range of 'newcomer' from 0xfff8 to 0x10007 is outside the address space");
+    expect_refused(
+        f, IO_MMIO, G_MAXUINT64, 2,
+        "MMIO range of 'newcomer' from 0xffffffffffffffff to 0x0 is outside the address space");
     after = add(f, IO_MMIO, 0x2000, 1, &any_size);
     before = add(f, IO_MMIO, 0xfff, 1, &any_size);
     iobus_remove(f->vm, r);
@@ -244,7 +257,8 @@ static guint64 counter(int fd)
 static void test_eventfd_fallback(Fixture *f, gconstpointer data)
 {
     IoRegion *r = add(f, IO_MMIO, 0x1000, 0x100, &any_size);
-    int any = eventfd(0, EFD_NONBLOCK), two = eventfd(0, EFD_NONBLOCK), seven = eventfd(0, EFD_NONBLOCK);
+    int any = eventfd(0, EFD_NONBLOCK), two = eventfd(0, EFD_NONBLOCK),
+        seven = eventfd(0, EFD_NONBLOCK);
 
     iobus_eventfd_add(f->vm, IO_MMIO, 0x1008, 0, FALSE, 0, any);
     iobus_eventfd_add(f->vm, IO_MMIO, 0x1004, 2, TRUE, 7, seven);
@@ -273,8 +287,8 @@ static void test_eventfd_fallback(Fixture *f, gconstpointer data)
     close(seven);
 }
 
-static gboolean take_event(Vm *vm, IoSpace space, guint64 addr, unsigned size, gboolean match, guint64 value, int fd,
-                           gboolean is_add)
+static gboolean take_event(Vm *vm, IoSpace space, guint64 addr, unsigned size, gboolean match,
+                           guint64 value, int fd, gboolean is_add)
 {
     g_string_append_printf(vm->user, "%cfd%d ", is_add ? '+' : '-', fd);
     return TRUE;
@@ -282,7 +296,8 @@ static gboolean take_event(Vm *vm, IoSpace space, guint64 addr, unsigned size, g
 
 static gboolean take_range(Vm *vm, IoSpace space, guint64 addr, guint64 size, gboolean is_add)
 {
-    g_string_append_printf(vm->user, "%c%" G_GINT64_MODIFIER "x+%" G_GINT64_MODIFIER "x ", is_add ? '+' : '-', addr, size);
+    g_string_append_printf(vm->user, "%c%" G_GINT64_MODIFIER "x+%" G_GINT64_MODIFIER "x ",
+                           is_add ? '+' : '-', addr, size);
     return TRUE;
 }
 
@@ -343,7 +358,8 @@ static gpointer hammer(gpointer user)
     return NULL;
 }
 
-/* `alive` is no atomic: that the owner may change it after iobus_remove() is what is tested (TSan sees it too). */
+/* `alive` is no atomic: that the owner may change it after iobus_remove() is what is tested (TSan
+ * sees it too). */
 static void test_remove_waits(void)
 {
     static const IoOps ops = { checked_read, NULL, 1, 1, FALSE };

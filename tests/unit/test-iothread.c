@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-iothread.c - I/O threads: eventfds are drained, calls are waited for, and a watch that is taken away
- * neither runs any more nor is used, whoever takes it.
+ * test-iothread.c - I/O threads: eventfds are drained, calls are waited for, and a watch that is
+ * taken away neither runs any more nor is used, whoever takes it.
  */
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -110,7 +110,8 @@ static void test_refused(void)
     g_autoptr(GError) error = NULL;
     IoThread *t = thread_new();
     int fd = open("/dev/null", O_RDONLY); /* epoll takes no such thing */
-    g_autofree char *want = g_strdup_printf("File descriptor %d can not be watched: Operation not permitted", fd);
+    g_autofree char *want =
+        g_strdup_printf("File descriptor %d can not be watched: Operation not permitted", fd);
 
     g_assert_null(iothread_watch(t, fd, FALSE, count, NULL, &error));
     g_assert_nonnull(error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-irq.c - wired-OR lines; MSI vectors: masked and pending, the irqfd bound lazily and rebound when the
- * message changes, the route table written in batches, and the main loop as fallback.
+ * test-irq.c - wired-OR lines; MSI vectors: masked and pending, the irqfd bound lazily and rebound
+ * when the message changes, the route table written in batches, and the main loop as fallback.
  */
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -58,14 +58,18 @@ static gboolean fake_routes(Vm *vm, const MsiRoute *routes, guint n, GError **er
         return error_set(error, "no room");
     g_string_append(f->log, "[");
     for (guint i = 0; i < n; i++)
-        g_string_append_printf(f->log, "%s%u:%" G_GINT64_MODIFIER "x/%x", i ? " " : "", routes[i].gsi, routes[i].address,
-                               routes[i].data);
+        g_string_append_printf(f->log, "%s%u:%" G_GINT64_MODIFIER "x/%x", i ? " " : "",
+                               routes[i].gsi, routes[i].address, routes[i].data);
     g_string_append(f->log, "] ");
     return TRUE;
 }
 
 static const AccelOps ops = {
-    .pin_level = fake_pin, .line_level = fake_line, .msi_send = fake_send, .irqfd = fake_irqfd, .set_msi_routes = fake_routes,
+    .pin_level = fake_pin,
+    .line_level = fake_line,
+    .msi_send = fake_send,
+    .irqfd = fake_irqfd,
+    .set_msi_routes = fake_routes,
 };
 
 typedef struct {
@@ -113,7 +117,8 @@ static void kick(int fd)
 
 static void test_wired_or(Fixture *f, gconstpointer data)
 {
-    IrqLine *a = irq_line_new(f->vm, 9, "a"), *b = irq_line_new(f->vm, 9, "b"), *c = irq_line_new(f->vm, 10, "c");
+    IrqLine *a = irq_line_new(f->vm, 9, "a"), *b = irq_line_new(f->vm, 9, "b"),
+            *c = irq_line_new(f->vm, 10, "c");
     guint n;
 
     irq_line_set(a, TRUE);
@@ -231,7 +236,8 @@ static void test_fallback(Fixture *f, gconstpointer data)
     msi_vector_set(v, 0xfee00000, 0x42, FALSE);
     kick(fd);
     kick(fd);
-    expect(f, "msifee00000/42 "); /* once found missing, the table is left alone; one message for what came together */
+    expect(f, "msifee00000/42 "); /* once found missing, the table is left alone; one message for
+                                     what came together */
 
     /* Masked: stays in the fd, and is delivered when it is unmasked. */
     msi_vector_set(v, 0xfee00000, 0x42, TRUE);

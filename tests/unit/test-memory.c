@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-memory.c - the memory map: ranges over adjacent regions, nothing written on failure, refusals that
- * name both sides, slot numbers, and removal while other threads read.
+ * test-memory.c - the memory map: ranges over adjacent regions, nothing written on failure,
+ * refusals that name both sides, slot numbers, and removal while other threads read.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -21,7 +21,9 @@ static gboolean log_slot(Vm *vm, const MemRegion *region, gboolean remove, GErro
     return TRUE;
 }
 
-static const AccelOps ops = { .memory_slot = log_slot, .pin_level = bare_no_pin, .msi_send = bare_no_msi };
+static const AccelOps ops = { .memory_slot = log_slot,
+                              .pin_level = bare_no_pin,
+                              .msi_send = bare_no_msi };
 
 static Vm *vm_with_slots(guint slots)
 {
@@ -33,7 +35,8 @@ static Vm *vm_with_slots(guint slots)
 
 static guint8 *pages(guint n)
 {
-    guint8 *p = mmap(NULL, (gsize)n * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    guint8 *p =
+        mmap(NULL, (gsize)n * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     g_assert_true(p != MAP_FAILED);
     return p;
@@ -133,17 +136,23 @@ static void test_refusals(void)
     guint8 *ram = pages(4);
 
     add(vm, 0x10000, ram, 2 * PAGE);
-    expect_refused(vm, 0x11000, ram + 2 * PAGE, PAGE, "Memory at 0x11000-0x11fff overlaps memory at 0x10000-0x11fff");
-    expect_refused(vm, 0xf000, ram + 2 * PAGE, 2 * PAGE, "Memory at 0xf000-0x10fff overlaps memory at 0x10000-0x11fff");
+    expect_refused(vm, 0x11000, ram + 2 * PAGE, PAGE,
+                   "Memory at 0x11000-0x11fff overlaps memory at 0x10000-0x11fff");
+    expect_refused(vm, 0xf000, ram + 2 * PAGE, 2 * PAGE,
+                   "Memory at 0xf000-0x10fff overlaps memory at 0x10000-0x11fff");
     expect_refused(vm, 0, ram, 0x20000, "Memory at 0x0-0x1ffff overlaps memory at 0x10000-0x11fff");
     expect_refused(vm, 0x20800, ram, PAGE,
-                   "Memory at 0x20800, size 0x1000: address, size and host memory must be multiples of 4096, the size not 0");
+                   "Memory at 0x20800, size 0x1000: address, size and host memory must be "
+                   "multiples of 4096, the size not 0");
     expect_refused(vm, 0x20000, ram, 0,
-                   "Memory at 0x20000, size 0x0: address, size and host memory must be multiples of 4096, the size not 0");
+                   "Memory at 0x20000, size 0x0: address, size and host memory must be multiples "
+                   "of 4096, the size not 0");
     expect_refused(vm, 0x20000, ram + 1, PAGE,
-                   "Memory at 0x20000, size 0x1000: address, size and host memory must be multiples of 4096, the size not 0");
-    expect_refused(vm, 0xfffffffffffff000, ram, 2 * PAGE,
-                   "Memory at 0xfffffffffffff000, size 0x2000: reaches beyond the 64-bit address space");
+                   "Memory at 0x20000, size 0x1000: address, size and host memory must be "
+                   "multiples of 4096, the size not 0");
+    expect_refused(
+        vm, 0xfffffffffffff000, ram, 2 * PAGE,
+        "Memory at 0xfffffffffffff000, size 0x2000: reaches beyond the 64-bit address space");
     /* The last page is fine; then KVM is out of slots, and the map stays as it is. */
     add(vm, 0xfffffffffffff000, ram + 2 * PAGE, PAGE);
     g_assert_true(vm_memory_write(vm, G_MAXUINT64, "x", 1));
