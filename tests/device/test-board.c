@@ -273,7 +273,7 @@ static void test_save_load_after_rubbish(void)
     board_test_init(&a, BOARD_DEFAULT);
     board_test_init(&b, BOARD_DEFAULT);
     for (guint i = 0; i < 20000; i++) {
-        guint16 port = (guint16)g_rand_int_range(rand, 0, 4) == 0 ? (guint16)g_rand_int_range(rand, 0x600, 0x680)
+        guint16 port = g_rand_int_range(rand, 0, 4) == 0 ? (guint16)g_rand_int_range(rand, 0x600, 0x680)
                                                                   : (guint16)g_rand_int_range(rand, 0x60, 0xd00);
         port_out(&a, port, g_rand_int(rand), 1u << g_rand_int_range(rand, 0, 3));
         cfg_out(&a, g_rand_boolean(rand) ? 0x00 : 0xf8, (guint8)g_rand_int(rand), g_rand_int(rand), 1);
@@ -285,6 +285,8 @@ static void test_save_load_after_rubbish(void)
     board_test_settle();
     device_set_foreach_part(a.set, collect, names);
     g_assert_cmpuint(names->len, ==, 5);
+    g_autoptr(GVariant) irqchip = vm_irqchip_save(a.vm, NULL);
+    g_assert_true(vm_irqchip_load(b.vm, irqchip, NULL));
     for (guint i = 0; i < names->len; i++)
         board_test_move(&a, &b, g_ptr_array_index(names, i));
     for (guint port = 0x60; port < 0x10000; port++)
