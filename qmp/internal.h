@@ -113,6 +113,8 @@ struct QmpSession {
     struct QmpCommand *current;
     GQueue output; /* QmpOutput * */
     gsize output_bytes;
+    gsize event_bytes; /* of events, since the output was empty: a big reply is no reason to
+                          disconnect */
     GArray *fds;       /* PassedFd, or NULL */
     GHashTable *named; /* getfd: name -> fd, or NULL */
 };

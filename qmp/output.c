@@ -102,6 +102,7 @@ gboolean qmp_output_flush(QmpSession *s)
             return errno == EAGAIN || errno == EWOULDBLOCK;
         advance(s, (gsize)n);
     }
+    s->event_bytes = 0;
     return TRUE;
 }
 

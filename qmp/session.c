@@ -139,15 +139,16 @@ static void run_command(QmpSession *s, QmpCommand *c)
     qmp_output_take(s, reply);
 }
 
-/* Looks ahead: runs what is out of band, queues the rest. */
-static void look_ahead(QmpSession *s)
+/* Looks ahead: runs what is out of band, queues the rest. FALSE if no complete message is left. */
+static gboolean look_ahead(QmpSession *s)
 {
-    while (s->queue.length < QMP_OOB_QUEUE && s->output_bytes < QMP_SOFT_LIMIT) {
+    for (guint i = 0;
+         i < QMP_TURN && s->queue.length < QMP_OOB_QUEUE && s->output_bytes < QMP_SOFT_LIMIT; i++) {
         QmpCommand *c = g_new0(QmpCommand, 1);
 
         if (!next_command(s, TRUE, c)) {
             qmp_command_free(c);
-            return;
+            return FALSE;
         }
         if (c->oob) {
             run_command(s, c);
@@ -156,26 +157,25 @@ static void look_ahead(QmpSession *s)
             g_queue_push_tail(&s->queue, c);
         }
     }
+    return TRUE;
 }
 
 /* Runs the next command in order; FALSE if there is none. */
 static gboolean run_next(QmpSession *s)
 {
     QmpCommand local = { 0 };
+    gboolean rest = s->oob && look_ahead(s);
     QmpCommand *queued;
 
-    if (s->oob)
-        look_ahead(s);
     queued = g_queue_pop_head(&s->queue);
     if (queued) {
         run_command(s, queued);
         qmp_command_free(queued);
         return TRUE;
     }
-    /* What is here belongs to the end of the queue, which is empty; with oob, look_ahead() took it
-     * all. */
+    /* With out-of-band execution look_ahead() has taken what there is. */
     if (s->oob || !next_command(s, FALSE, &local))
-        return FALSE;
+        return rest;
     run_command(s, &local);
     g_clear_pointer(&local.doc, json_doc_free);
     g_clear_error(&local.error);
@@ -251,9 +251,10 @@ void qmp_session_queue_event(QmpSession *s, const char *text, gsize len)
     if (!s->negotiated || s->dead || s->eof)
         return;
     qmp_output_append(s, text, len);
+    s->event_bytes += len;
     if (!s->busy && !qmp_output_flush(s)) {
         qmp_server_bury(s->server, s);
-    } else if (s->output_bytes > QMP_QUOTA) {
+    } else if (MIN(s->output_bytes, s->event_bytes) > QMP_QUOTA) {
         g_warning("a QMP client does not read: disconnected with %" G_GSIZE_FORMAT " bytes unsent",
                   s->output_bytes);
         qmp_server_bury(s->server, s);

@@ -279,6 +279,29 @@ static void test_oob_pipeline(Fixture *f, gconstpointer data)
     }
 }
 
+/* More out-of-band commands than a turn and the output's limit take; all are answered, before EOF
+ * too. */
+static void test_oob_flood(Fixture *f, gconstpointer data)
+{
+    g_autoptr(Client) c = client_negotiated(f->server, "{\"enable\":[\"oob\"]}");
+    g_autofree char *letters = g_strnfill(50000, 'x');
+    g_autofree char *command =
+        g_strdup_printf("{\"exec-oob\":\"ping\",\"arguments\":{\"a\":\"%s\"}}", letters);
+
+    for (guint i = 0; i < 8; i++)
+        client_send(c, command);
+    for (guint i = 0; i < 500; i++)
+        client_send(c, "{\"exec-oob\":\"ping\"}");
+    g_assert_cmpint(shutdown(c->fd, SHUT_WR), ==, 0);
+    for (guint i = 0; i < 508; i++) {
+        g_autofree char *line = client_line(c);
+
+        g_assert_cmpuint(strlen(line), ==,
+                         i < 8 ? 50000 + strlen("{\"return\": {\"a\":\"\"}}") : 14);
+    }
+    client_expect_eof(c);
+}
+
 /* ---- quotas ---- */
 
 /* A client that sends and never reads is held back, costs a bounded amount, and stalls nobody. */
@@ -346,6 +369,21 @@ static void test_event_quota(Fixture *f, gconstpointer data)
     client_send(other, "{\"execute\":\"echo\"}");
     client_expect(other, "{\"return\": {}}");
     client_free(lazy);
+}
+
+/* One reply may be bigger than the quota; events beside it do not disconnect. */
+static void test_reply_over_quota(Fixture *f, gconstpointer data)
+{
+    g_autoptr(Client) c = client_negotiated(f->server, "{}");
+    g_autofree char *reply = NULL, *event = NULL;
+
+    client_send(c, "{\"execute\":\"big\",\"arguments\":{\"size\":20000000}}");
+    harness_settle();
+    qmp_server_event(f->server, "BESIDE", NULL, NULL);
+    reply = client_line(c);
+    event = client_line(c);
+    g_assert_cmpuint(strlen(reply), >, QMP_QUOTA);
+    g_assert_nonnull(strstr(event, "BESIDE"));
 }
 
 /* A client with thousands of commands waiting does not delay another's by more than a turn. */
@@ -664,9 +702,11 @@ int main(int argc, char **argv)
     ADD("/session/run", test_run);
     ADD("/session/oob", test_oob);
     ADD("/session/oob-pipeline", test_oob_pipeline);
+    ADD("/session/oob-flood", test_oob_flood);
     ADD("/session/no-reader", test_no_reader);
     ADD("/session/no-spin", test_no_spin);
     ADD("/session/event-quota", test_event_quota);
+    ADD("/session/reply-over-quota", test_reply_over_quota);
     ADD("/session/fairness", test_fairness);
     ADD("/session/events", test_events);
     ADD("/session/event-order", test_event_order);
