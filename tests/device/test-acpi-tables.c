@@ -176,7 +176,7 @@ static void test_madt(void)
     g_assert_cmpuint(count_entries(p, 44, 0, 4, 2), ==, 255 - 3); /* online capable */
     g_assert_cmpuint(count_entries(p, 44, 9, 8, 2), ==, 300 - 255);
     g_assert_cmpuint(count_entries(p, 44, 1, 4, 0xfec00000), ==, 1);
-    g_assert_cmpuint(count_entries(p, 44, 2, 4, 2), ==, 1);       /* IRQ 0 at GSI 2 */
+    g_assert_cmpuint(count_entries(p, 44, 2, 4, 2), ==, 0);       /* IRQ 0 is GSI 0: no override */
     g_assert_cmpuint(count_entries(p, 44, 2, 4, 9), ==, 1);
     g_assert_cmpuint(count_entries(p, 44, 4, 2, 0x01060000 | 0), <=, 1);
 }
