@@ -243,6 +243,102 @@ static void test_remove_waits(void)
     munmap(fixed, PAGE);
 }
 
+typedef struct {
+    Vm      *vm;
+    gint     inside; /* atomic: it holds on to the map */
+    gint     done;   /* atomic */
+} Holder;
+
+static gpointer hold_reference(gpointer user)
+{
+    Holder *h = user;
+    MemMap *map = vm_memory_ref_map(h->vm);
+
+    g_atomic_int_set(&h->inside, TRUE);
+    g_usleep(20000);
+    g_atomic_int_set(&h->done, TRUE);
+    vm_memory_unref_map(h->vm, map);
+    return NULL;
+}
+
+#define LARGE (32u << 20)
+
+static gpointer copy_much(gpointer user)
+{
+    Holder *h = user;
+    g_autofree guint8 *buf = g_malloc(LARGE);
+
+    g_atomic_int_set(&h->inside, TRUE);
+    vm_memory_read(h->vm, 0x10000000, buf, LARGE);
+    g_atomic_int_set(&h->done, TRUE);
+    return NULL;
+}
+
+/* Runs HOLD on a thread, and removes the region at GPA as soon as it is in the middle of it; then
+ * the region's memory is gone. TRUE: it was through by then. */
+static gboolean remove_under(Vm *vm, GThreadFunc hold, guint64 gpa, gsize size,
+                             gboolean *was_inside)
+{
+    guint8 *ram = vm_memory_ptr(vm, gpa, size);
+    Holder h = { .vm = vm };
+    GThread *thread = g_thread_new("holder", hold, &h);
+    gboolean done;
+
+    while (!g_atomic_int_get(&h.inside))
+        g_thread_yield();
+    g_usleep(500);
+    *was_inside = !g_atomic_int_get(&h.done);
+    vm_memory_remove(vm, gpa);
+    done = g_atomic_int_get(&h.done);
+    mprotect(ram, size, PROT_NONE);
+    g_thread_join(thread);
+    return done;
+}
+
+static void test_remove_waits_for_references(void)
+{
+    Vm *vm = vm_with_slots(8);
+    guint8 *ram = pages(2);
+    gboolean was_inside;
+
+    add(vm, 0x10000, ram, PAGE);
+    g_assert_true(remove_under(vm, hold_reference, 0x10000, PAGE, &was_inside));
+    g_assert_true(was_inside);
+    mprotect(ram, PAGE, PROT_READ | PROT_WRITE);
+    /* A reference from before another region came counts too: it has the first one in it. */
+    add(vm, 0x10000, ram, PAGE);
+    {
+        Holder h = { .vm = vm };
+        GThread *thread = g_thread_new("holder", hold_reference, &h);
+
+        while (!g_atomic_int_get(&h.inside))
+            g_thread_yield();
+        add(vm, 0x80000, ram + PAGE, PAGE); /* does not wait */
+        vm_memory_remove(vm, 0x10000);
+        g_assert_true(g_atomic_int_get(&h.done));
+        g_thread_join(thread);
+    }
+    bare_vm_free(vm);
+    munmap(ram, 2 * PAGE);
+}
+
+/* The copy takes milliseconds; its memory may go as soon as the removal is over. */
+static void test_remove_waits_for_copies(void)
+{
+    Vm *vm = vm_with_slots(8);
+    gboolean was_inside = FALSE;
+
+    for (guint round = 0; round < 20 && !was_inside; round++) {
+        guint8 *ram = pages(LARGE / PAGE);
+
+        add(vm, 0x10000000, ram, LARGE);
+        remove_under(vm, copy_much, 0x10000000, LARGE, &was_inside);
+        munmap(ram, LARGE);
+    }
+    g_assert_true(was_inside);
+    bare_vm_free(vm);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -251,5 +347,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/refusals", test_refusals);
     g_test_add_func("/memory/slots", test_slots);
     g_test_add_func("/memory/remove-waits", test_remove_waits);
+    g_test_add_func("/memory/remove-waits-for-references", test_remove_waits_for_references);
+    g_test_add_func("/memory/remove-waits-for-copies", test_remove_waits_for_copies);
     return g_test_run();
 }
