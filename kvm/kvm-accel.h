@@ -188,7 +188,6 @@ void      kvm_coalesced_flush_zones(Vm *vm);
 void      kvm_pin_level(Vm *vm, guint gsi, gboolean level);
 void      kvm_msi_send(Vm *vm, guint64 address, guint32 data);
 gboolean  kvm_irqfd(Vm *vm, int fd, guint gsi, gboolean bind);
-gboolean  kvm_set_pin_routes(Vm *vm, GError **error);
 gboolean  kvm_set_msi_routes(Vm *vm, const MsiRoute *routes, guint n, GError **error);
 gboolean  kvm_ioeventfd(Vm *vm, IoSpace space, guint64 addr, unsigned size, gboolean match, guint64 value, int fd,
                         gboolean add);

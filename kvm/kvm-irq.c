@@ -3,9 +3,8 @@
  * kvm-irq.c - interrupts and events through KVM: lines, MSIs, routes, irqfd, ioeventfd, coalesced writes, and the
  * state of the in-kernel PIC, IOAPIC, PIT and clock.
  *
- * The route table that KVM makes itself has GSI 0, where its PIT sits, on IOAPIC pin 0. A PC has it on pin 2 (the MADT's
- * override says so) and nothing on pin 0; GSI 2, the cascade, is the PIC's alone. So ours is written once, when the controllers
- * are made, and again with each change of the MSI routes.
+ * The route table that KVM makes itself with its interrupt controllers (GSI n: IOAPIC pin n, and PIC pin n below
+ * 16) is what we want, so nothing is written until the first MSI route exists.
  *
  * Coalesced writes. KVM queues writes to such a range in a ring that all vCPUs share, and somebody drains it before
  * anything is dispatched that may depend on the order. The entry is taken out after its hook has run: a vCPU
@@ -17,8 +16,7 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 
-#define N_DEFAULT_ROUTES (NUM_PIC_PINS + IRQ_PINS - 1)
-#define PIT_IOAPIC_PIN 2
+#define N_DEFAULT_ROUTES (NUM_PIC_PINS + IRQ_PINS)
 
 /* Devices may drive lines before anybody waited for the VM; only the main thread runs then. */
 static gboolean vm_is_up(Vm *vm)
@@ -60,22 +58,21 @@ static void default_routes(struct kvm_irq_routing_entry *e)
             .type = KVM_IRQ_ROUTING_IRQCHIP,
             .u.irqchip = { .irqchip = i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, .pin = i % 8 },
         };
-    for (guint i = 0; i < IRQ_PINS; i++) {
-        if (i == PIT_IOAPIC_PIN)
-            continue;
+    for (guint i = 0; i < IRQ_PINS; i++)
         *e++ = (struct kvm_irq_routing_entry) {
             .gsi = i,
             .type = KVM_IRQ_ROUTING_IRQCHIP,
-            .u.irqchip = { .irqchip = KVM_IRQCHIP_IOAPIC, .pin = i ? i : PIT_IOAPIC_PIN },
+            .u.irqchip = { .irqchip = KVM_IRQCHIP_IOAPIC, .pin = i },
         };
-    }
 }
 
-static gboolean set_routes(Vm *vm, const MsiRoute *routes, guint n, GError **error)
+gboolean kvm_set_msi_routes(Vm *vm, const MsiRoute *routes, guint n, GError **error)
 {
     g_autofree struct kvm_irq_routing *table = NULL;
     struct kvm_irq_routing_entry      *e;
 
+    if (!vm_ready(vm, error))
+        return FALSE;
     table = g_malloc0(sizeof *table + (N_DEFAULT_ROUTES + n) * sizeof table->entries[0]);
     table->nr = N_DEFAULT_ROUTES + n;
     default_routes(table->entries);
@@ -91,17 +88,6 @@ static gboolean set_routes(Vm *vm, const MsiRoute *routes, guint n, GError **err
     if (KVM_IOCTL(vm->vm_fd, KVM_SET_GSI_ROUTING, table) < 0)
         return error_set_errno(error, errno, "KVM refuses an interrupt route table with %u messages", n);
     return TRUE;
-}
-
-/* For the thread that creates the VM, before anybody else has it. */
-gboolean kvm_set_pin_routes(Vm *vm, GError **error)
-{
-    return set_routes(vm, NULL, 0, error);
-}
-
-gboolean kvm_set_msi_routes(Vm *vm, const MsiRoute *routes, guint n, GError **error)
-{
-    return vm_ready(vm, error) && set_routes(vm, routes, n, error);
 }
 
 /* ---- events from guest writes ---- */

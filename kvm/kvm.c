@@ -62,7 +62,7 @@ static gboolean create_irqchip(Vm *vm, GError **error)
         return error_set_errno(error, errno, "KVM can not create the interrupt controllers (KVM_CREATE_IRQCHIP)");
     if (KVM_IOCTL(vm->vm_fd, KVM_CREATE_PIT2, &pit) < 0)
         return error_set_errno(error, errno, "KVM can not create the interval timer (KVM_CREATE_PIT2)");
-    return kvm_set_pin_routes(vm, error);
+    return TRUE;
 }
 
 static gboolean create_vm(Vm *vm, GError **error)
