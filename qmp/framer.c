@@ -132,6 +132,13 @@ static FramerResult give_up(Framer *f, State state, GError **error, const char *
     return FRAMER_ERROR;
 }
 
+static inline gboolean in_object(const Framer *f)
+{
+    guint top = f->depth - 1;
+
+    return f->objects[top / 64] >> (top % 64) & 1;
+}
+
 static FramerResult unexpected(Framer *f, GError **error)
 {
     static const char *const expected[] = {
@@ -148,8 +155,7 @@ static FramerResult unexpected(Framer *f, GError **error)
     gboolean next_line = f->line_start && f->state != BETWEEN && f->data[f->scan] == '{';
 
     if (!what)
-        what = f->objects[(f->depth - 1) / 64] >> (f->depth - 1) % 64 & 1 ? "',' or '}'"
-                                                                          : "',' or ']'";
+        what = in_object(f) ? "',' or '}'" : "',' or ']'";
     /* A '{' that starts a line is looked at again, as the start of a message. */
     if (!next_line)
         f->scan++;
@@ -211,13 +217,6 @@ static FramerResult too_many_tokens(Framer *f, GError **error)
 {
     f->scan++;
     return give_up(f, OVERSIZED, error, "more than %u tokens in a message", f->limits.max_tokens);
-}
-
-static inline gboolean in_object(const Framer *f)
-{
-    guint top = f->depth - 1;
-
-    return f->objects[top / 64] >> (top % 64) & 1;
 }
 
 static FramerResult open_bracket(Framer *f, gboolean object, GError **error)
