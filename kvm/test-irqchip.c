@@ -11,7 +11,7 @@
  *     slave's output is the master's IR2.
  *   - IOAPIC: an unmasked pin that fires is a message to the LAPICs, as on the bus: recorded,
  *     and pending in the page's IRR. Level pins hold Remote IRR until an EOI of their vector.
- *     GSI 0 is pin 2, as on a PC (MADT override).
+ *     A GSI is the pin of its number, as in KVM's default routes: the timer is on pin 0.
  *   - LAPIC: plain registers at 0xfee00000, the same for all CPUs. EOI ends the highest vector
  *     pending.
  *
@@ -468,7 +468,7 @@ void test_irqchip_pin(TestIrqchip *chip, guint gsi, gboolean level)
     if (gsi < 16 && gsi != CASCADE)
         pic_input(&chip->pic[gsi / 8], gsi % 8, level);
     pics_update(chip);
-    ioapic_pin(chip, gsi == 0 ? 2 : gsi, level);
+    ioapic_pin(chip, gsi, level);
     g_mutex_unlock(&chip->lock);
 }
 

@@ -287,11 +287,13 @@ static void test_ioapic_level(Fixture *f, gconstpointer data)
     expect_message(f, 0xfee00000, 0x8052);
 }
 
-static void test_gsi_0_is_pin_2(Fixture *f, gconstpointer data)
+static void test_gsi_is_pin(Fixture *f, gconstpointer data)
 {
     ioapic_set(f, 0x10 + 2 * 2, 0x20);
     ioapic_set(f, 0x10, 0x21);
     pulse(f, 0);
+    expect_message(f, 0xfee00000, 0x21);
+    pulse(f, 2);
     expect_message(f, 0xfee00000, 0x20);
     expect_no_message(f);
 }
@@ -359,7 +361,7 @@ static void test_pit_periodic(Fixture *f, gconstpointer data)
     guint32 d;
     guint n = 0;
 
-    ioapic_set(f, 0x10 + 2 * 2, 0x20);
+    ioapic_set(f, 0x10, 0x20);
     outb(f, 0x43, 0x34); /* mode 2 */
     outb(f, 0x40, (guint8)(11932 & 0xff));
     outb(f, 0x40, 11932 >> 8);
@@ -597,7 +599,7 @@ int main(int argc, char **argv)
     ADD("ioapic/registers", test_ioapic_registers);
     ADD("ioapic/edge", test_ioapic_edge);
     ADD("ioapic/level", test_ioapic_level);
-    ADD("ioapic/gsi-0-is-pin-2", test_gsi_0_is_pin_2);
+    ADD("ioapic/gsi-is-pin", test_gsi_is_pin);
     ADD("lapic", test_lapic);
     ADD("pit/counts", test_pit_counts);
     ADD("pit/periodic", test_pit_periodic);
