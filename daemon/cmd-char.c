@@ -3,6 +3,11 @@
  * cmd-char.c - chardevs. QEMU's chardev-add nests its arguments; behind the wire a chardev is a type with
  * property rows like any other, and the two functions here translate between both.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "../common/util.h"
 #include "../devices/backend/chardev.h"
 #include "../schema/generated/devices.h"
 #include "handlers.h"
@@ -21,6 +26,13 @@ static void say_u(PropBag *bag, gboolean given, const char *name, guint64 value)
 
 /* ---- from the wire ---- */
 
+static gboolean close_with_errno(int fd, const char *what, GError **error)
+{
+    error_set_errno(error, errno, "%s", what);
+    close(fd);
+    return FALSE;
+}
+
 static gboolean take_socket_fd(QmpRequest *req, PropBag *bag, const char *name, GError **error)
 {
     guint64 number;
@@ -37,6 +49,10 @@ static gboolean take_socket_fd(QmpRequest *req, PropBag *bag, const char *name, 
         fd = qmp_session_take_fd(req->session, name, error);
         if (fd < 0)
             return FALSE;
+        int kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (kept < 0)
+            return close_with_errno(fd, "chardev-add: dup", error);
+        qmp_session_store_fd(req->session, name, kept);
     }
     prop_bag_set_u(bag, "fd-number", (guint64)fd, ORIGIN_DEFAULT);
     return TRUE;
@@ -103,6 +119,26 @@ PropBag *chardev_bag_from_args(QmpRequest *req, const ChardevAddArguments *args,
     }
     bag->id = g_strdup(args->id);
     return backend_from_args(req, bag, args->backend, error) ? g_steal_pointer(&bag) : NULL;
+}
+
+int chardev_bag_named_fd(const PropBag *bag)
+{
+    const ChardevSocketConfig *c = bag->config;
+
+    if (strcmp(bag->table->name, "chardev-socket") != 0 || !prop_bag_is_set(bag, "fd-number") || g_ascii_isdigit(c->fd[0]))
+        return -1;
+    return (int)c->fd_number;
+}
+
+void chardev_use_up_name(QmpRequest *req, const ChardevAddArguments *args)
+{
+    const ChardevBackend *b = args->backend;
+
+    if (!req->session || b->type != CHARDEV_BACKEND_KIND_SOCKET || b->u.socket->data->addr->type != SOCKET_ADDRESS_TYPE_FD)
+        return;
+    const char *name = b->u.socket->data->addr->u.fd->data->str;
+    if (!g_ascii_isdigit(name[0]))
+        qmp_session_close_fd(req->session, name, NULL);
 }
 
 /* ---- to the wire: what was said, and nothing else ---- */
@@ -201,9 +237,13 @@ gboolean cmd_chardev_add(Machine *m, QmpRequest *req, const ChardevAddArguments 
 
     if (!machine_check_alive(m, "chardev-add", error) || !(bag = chardev_bag_from_args(req, args, error)))
         return FALSE;
+    int named = chardev_bag_named_fd(bag);
     Device *dev = machine_plug(m, g_steal_pointer(&bag), error);
-    if (!dev)
+    if (!dev) {
+        auto_fd_close(named);
         return FALSE;
+    }
+    chardev_use_up_name(req, args);
     *ret = g_new0(ChardevReturn, 1);
     if (args->backend->type == CHARDEV_BACKEND_KIND_PTY) {
         g_autofree char *name = chardev_filename(dev);

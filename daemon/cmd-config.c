@@ -6,6 +6,7 @@
  * Everything in the document is realized first and published only when all of it was; a failure rolls back in
  * reverse, so that nothing of it remains. A dry run is the same transaction, always rolled back.
  */
+#include "../common/util.h"
 #include "../devices/core/abi.h"
 #include "handlers.h"
 
@@ -130,8 +131,13 @@ static gboolean load_all(Machine *m, QmpRequest *req, const MachineConfig *confi
 {
     for (guint i = 0; config->chardevs && i < config->chardevs->len; i++) {
         PropBag *bag = chardev_bag_from_args(req, g_ptr_array_index(config->chardevs, i), error);
-        if (!bag || !load_one(m, bag, done, error))
+        if (!bag)
             return FALSE;
+        int named = chardev_bag_named_fd(bag);
+        if (!load_one(m, bag, done, error)) {
+            auto_fd_close(named);
+            return FALSE;
+        }
     }
     return load_bags(m, config->objects, done, error) && load_bags(m, config->devices, done, error);
 }
@@ -152,6 +158,8 @@ gboolean cmd_machine_config_load(Machine *m, QmpRequest *req, const MachineConfi
     gboolean keep = ok && !(args->has_dry_run && args->dry_run);
     for (guint i = 0; keep && i < done->len; i++)
         device_plug_publish(g_ptr_array_index(done, i));
+    for (guint i = 0; keep && args->config->chardevs && i < args->config->chardevs->len; i++)
+        chardev_use_up_name(req, g_ptr_array_index(args->config->chardevs, i));
     for (guint i = done->len; !keep && i > 0; i--)
         device_plug_rollback(g_ptr_array_index(done, i - 1));
     if (!ok)

@@ -12,6 +12,10 @@ gboolean config_load_file(Machine *m, const char *path, GError **error);
 /* A chardev's configuration in chardev-add's shape, both ways (cmd-char.c). */
 PropBag             *chardev_bag_from_args(QmpRequest *req, const ChardevAddArguments *args, GError **error);
 ChardevAddArguments *chardev_args_from_bag(const PropBag *bag);
+/* The descriptor that a bag from chardev_bag_from_args() has by its name, or -1. Plugging takes it; who fails to plug closes it. */
+int                  chardev_bag_named_fd(const PropBag *bag);
+/* The chardev is there to stay: the name is used up, as with QEMU. Before that a failure or a dry run changes nothing. */
+void                 chardev_use_up_name(QmpRequest *req, const ChardevAddArguments *args);
 
 /* The device, object or chardev ID, or an error of class DeviceNotFound that says what was looked for. */
 Device *handler_find(Machine *m, DeviceNs ns, const char *id, GError **error);

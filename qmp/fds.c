@@ -7,7 +7,7 @@
  * byte with that part. So may the next message if the part lies wholly between messages: some
  * clients (qemu.qmp among them) send the descriptor with a blank of its own first. But the line end
  * of a message does not hand its descriptors to the next one. What a message leaves is closed when
- * the next one runs.
+ * the next one runs, or at once if nothing more has come.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +48,20 @@ void qmp_fds_forget(QmpSession *s)
         const PassedFd *p = &g_array_index(s->fds, PassedFd, i);
 
         if (p->start < s->current->end && !came_with(p, s->current)) {
+            close(p->fd);
+            g_array_remove_index(s->fds, i);
+        } else {
+            i++;
+        }
+    }
+}
+
+void qmp_fds_settle(QmpSession *s)
+{
+    for (guint i = 0; i < s->fds->len;) {
+        const PassedFd *p = &g_array_index(s->fds, PassedFd, i);
+
+        if (p->start < s->last_end) {
             close(p->fd);
             g_array_remove_index(s->fds, i);
         } else {

@@ -141,11 +141,11 @@ void qmp_output_clear(QmpSession *s);
 void qmp_fds_received(QmpSession *s, const int *fds, guint n, guint64 start, guint64 end);
 /* Closes those that came with earlier messages than the current one. */
 void qmp_fds_forget(QmpSession *s);
+/* No message is begun or waits: closes what the last one left. A pipe's other end sees it now, not at the next command. */
+void qmp_fds_settle(QmpSession *s);
 /* The next descriptor that came with the current command; -1 and an error if there is none. */
 int qmp_fds_take(QmpSession *s, GError **error);
 void qmp_fds_clear(QmpSession *s);
-void qmp_session_store_fd(QmpSession *s, const char *name, int fd); /* taken */
-gboolean qmp_session_close_fd(QmpSession *s, const char *name, GError **error);
 
 typedef struct {
     int fd;

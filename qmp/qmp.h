@@ -87,6 +87,9 @@ void qmp_server_event(QmpServer *server, const char *name, const char *data, con
 
 /* Takes the descriptor that the session stored by getfd under NAME; -1 and an error if there is none. */
 int qmp_session_take_fd(QmpSession *session, const char *name, GError **error);
+/* The session has FD (taken) under NAME from now on; one of the same name is closed. */
+void qmp_session_store_fd(QmpSession *session, const char *name, int fd);
+gboolean qmp_session_close_fd(QmpSession *session, const char *name, GError **error);
 /* A dup of the descriptor in fd set N with the access mode wanted (O_RDONLY ...), for "/dev/fdset/N" paths; -1 and an error. */
 int qmp_server_fdset_open(QmpServer *server, gint64 set, int flags, GError **error);
 

@@ -14,6 +14,7 @@
  * A peer that has shut down its sending side still gets the replies to all it has sent.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -174,8 +175,11 @@ static gboolean run_next(QmpSession *s)
         return TRUE;
     }
     /* With out-of-band execution look_ahead() has taken what there is. */
-    if (s->oob || !next_command(s, FALSE, &local))
+    if (s->oob || !next_command(s, FALSE, &local)) {
+        if (!rest && s->fds && framer_pending(s->framer) == 0)
+            qmp_fds_settle(s);
         return rest;
+    }
     run_command(s, &local);
     g_clear_pointer(&local.doc, json_doc_free);
     g_clear_error(&local.error);
@@ -257,6 +261,8 @@ void qmp_session_queue_event(QmpSession *s, const char *text, gsize len)
     } else if (MIN(s->output_bytes, s->event_bytes) > QMP_QUOTA) {
         g_warning("a QMP client does not read: disconnected with %" G_GSIZE_FORMAT " bytes unsent",
                   s->output_bytes);
+        qmp_output_clear(s);
+        malloc_trim(0); /* what it had waiting is many small blocks, which free() keeps */
         qmp_server_bury(s->server, s);
     } else if (!s->busy) {
         update_events(s);

@@ -49,7 +49,7 @@ class Closed(Exception):
 
 def readable(sock, seconds):
     poll = select.poll()  # select() ends at descriptor 1023
-    poll.register(sock, select.POLLIN)
+    poll.register(sock, select.POLLIN | select.POLLHUP)
     return poll.poll(seconds * 1000)
 
 
