@@ -67,10 +67,9 @@ static gboolean check_number(const PropBag *bag, const PropDesc *row, JsonVal v,
                      bag->table->name, row->name, given, kind_wanted(row->kind), row->min, row->max);
 }
 
-static gboolean check_text(const PropBag *bag, const PropDesc *row, const char *s, GError **error)
+/* S is the text of a string, or of LEN bytes as base64. */
+static gboolean check_length(const PropBag *bag, const PropDesc *row, const char *s, gsize len, GError **error)
 {
-    gsize len = strlen(s);
-
     if (len < row->min || len > row->max) {
         g_autofree char *given = error_quote(s, -1);
         return error_set(error,
@@ -86,6 +85,13 @@ static gboolean check_base64(const char *s)
     gsize n = strlen(s), body = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
 
     return n % 4 == 0 && n - body <= 2 && strspn(s + body, "=") == n - body;
+}
+
+static gsize decoded_length(const char *base64)
+{
+    gsize n = strlen(base64);
+
+    return n / 4 * 3 - (n - strcspn(base64, "="));
 }
 
 gboolean prop_bag_set_json(PropBag *bag, guint index, JsonVal v, PropOrigin origin, GError **error)
@@ -111,7 +117,7 @@ gboolean prop_bag_set_json(PropBag *bag, guint index, JsonVal v, PropOrigin orig
         text = json_dup_string(v);
         if (!text || (row->kind == PROP_BYTES && !check_base64(text)))
             return wrong_type(bag, row, v, error);
-        if (!check_text(bag, row, text, error))
+        if (!check_length(bag, row, text, row->kind == PROP_BYTES ? decoded_length(text) : strlen(text), error))
             return FALSE;
         value.s = text;
         break;
@@ -129,8 +135,12 @@ gboolean prop_bag_set_json(PropBag *bag, guint index, JsonVal v, PropOrigin orig
 static gboolean decode_id(PropBag *bag, JsonVal v, GError **error)
 {
     bag->id = json_dup_string(v);
-    if (!bag->id)
-        return error_set(error, "Invalid parameter type for 'id', expected: string");
+    if (!bag->id) {
+        gsize len;
+        const char *raw = json_raw(v, &len);
+        g_autofree char *given = error_quote(raw, (gssize)len);
+        return error_set(error, "Invalid parameter type for 'id', expected: string, got %s", given);
+    }
     if (!prop_id_valid(bag->id)) {
         g_autofree char *given = error_quote(bag->id, -1);
         return error_set(error,

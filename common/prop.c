@@ -162,9 +162,15 @@ GBytes *prop_bag_get_bytes(const PropBag *bag, guint row)
     return *(GBytes *const *)field_of(bag, row);
 }
 
+static gboolean kind_has_text(PropKind kind)
+{
+    return kind == PROP_STRING || kind == PROP_LINK || kind == PROP_BYTES;
+}
+
 void prop_bag_set(PropBag *bag, guint row, PropValue v, PropOrigin origin)
 {
     gpointer field = field_of(bag, row);
+    g_autofree char *text = kind_has_text(bag->table->rows[row].kind) ? g_strdup(v.s) : NULL; /* V.s may be the field's own */
 
     field_clear(bag, row);
     switch (bag->table->rows[row].kind) {
@@ -189,11 +195,11 @@ void prop_bag_set(PropBag *bag, guint row, PropValue v, PropOrigin origin)
         break;
     case PROP_STRING:
     case PROP_LINK:
-        *(char **)field = g_strdup(v.s);
+        *(char **)field = g_steal_pointer(&text);
         break;
     case PROP_BYTES: {
         gsize n = 0;
-        guchar *raw = v.s ? g_base64_decode(v.s, &n) : NULL;
+        guchar *raw = text ? g_base64_decode(text, &n) : NULL;
         *(GBytes **)field = raw ? g_bytes_new_take(raw, n) : NULL;
         break;
     }

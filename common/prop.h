@@ -66,7 +66,7 @@ typedef struct {
     gboolean           has_default, has_before;
     PropValue          def;        /* today's default */
     PropValue          before;     /* what devices did before the property existed */
-    guint64            min, max;   /* numbers: inclusive; strings: length in bytes */
+    guint64            min, max;   /* numbers: inclusive; strings and BYTES (decoded): length in bytes */
     const char *const *enum_names; /* ENUM: NULL-terminated */
     const char        *link_to;    /* LINK: "chardev", "memory-backend", "pci-bus", ... */
 } PropDesc;
