@@ -3,7 +3,7 @@
  * abi.h - the guest-ABI fingerprint: a Merkle tree over everything that the guest can see
  * (docs/design/compat-hints.md section 3).
  *
- *   root = SHA-256 over (device id, device node) in id order; device node = SHA-256 over (item name, leaf) in
+ *   root = SHA-256 over (device id, device node) in id order; device node = SHA-256 over the type's name and (item name, leaf) in
  *   name order; leaf = SHA-256 over length-prefixed name, bytes and mask.
  * Every guest-visible property row is the leaf "prop:NAME"; the type's abi hook adds the rest. Device nodes are
  * cached and dropped by abi_invalidate() when a property changes.

@@ -226,7 +226,7 @@ gboolean  device_load(Device *dev, GVariant *state, GError **error);
 void device_guest_error(Device *dev, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /* ---- the guest ABI (devices/core/abi.c) ---- */
-/* One leaf: item NAME of the device with these bytes; MASK (optional, same length) are the writable bits. */
 /* Drops the device's cached leaves: something that the guest can see changed. */
 void abi_invalidate(Device *dev);
+/* One leaf: item NAME of the device with these bytes; MASK (optional, same length) are the writable bits. */
 void abi_leaf(AbiSink *sink, const char *name, const void *bytes, gsize len, const void *mask);

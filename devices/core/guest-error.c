@@ -10,11 +10,12 @@ void device_guest_error(Device *dev, const char *format, ...)
     gint64 now = g_get_monotonic_time();
     gint64 last = __atomic_load_n(&dev->guest_error_at, __ATOMIC_RELAXED);
 
-    if (last && now - last < G_USEC_PER_SEC) {
+    /* Of several threads at the same moment one logs. */
+    if ((last && now - last < G_USEC_PER_SEC) ||
+        !__atomic_compare_exchange_n(&dev->guest_error_at, &last, now, FALSE, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         __atomic_fetch_add(&dev->guest_errors, 1, __ATOMIC_RELAXED);
         return;
     }
-    __atomic_store_n(&dev->guest_error_at, now, __ATOMIC_RELAXED);
     guint held = __atomic_exchange_n(&dev->guest_errors, 0, __ATOMIC_RELAXED);
 
     va_list args;

@@ -14,6 +14,8 @@
 
 const StateDesc state_none[] = { STATE_END };
 
+static const char *const ns_names[] = { [NS_DEVICE] = "device", [NS_OBJECT] = "object", [NS_CHARDEV] = "chardev" };
+
 DeviceNs device_ns(const Device *dev)
 {
     switch (device_plug(dev)) {
@@ -92,6 +94,29 @@ void device_part_free(Device *part)
     device_free(part);
 }
 
+/* DRIVER.N is free again: the next device without an id may take it. */
+static void release_auto_id(DeviceSet *set, const char *id)
+{
+    const char *dot = strrchr(id, '.');
+    guint64 n;
+
+    if (!dot || !g_ascii_string_to_unsigned(dot + 1, 10, 0, G_MAXINT, &n, NULL))
+        return;
+    g_autofree char *type = g_strndup(id, (gsize)(dot - id));
+    if (n < GPOINTER_TO_UINT(g_hash_table_lookup(set->next_auto, type)))
+        g_hash_table_insert(set->next_auto, g_steal_pointer(&type), GUINT_TO_POINTER((guint)n));
+}
+
+static void release_id(Device *dev)
+{
+    GHashTable *ids = dev->set->by_id[device_ns(dev)];
+
+    if (!dev->id || g_hash_table_lookup(ids, dev->id) != dev)
+        return;
+    g_hash_table_remove(ids, dev->id);
+    release_auto_id(dev->set, dev->id);
+}
+
 void device_destroy(Device *dev)
 {
     DeviceSet *set = dev->set;
@@ -108,8 +133,7 @@ void device_destroy(Device *dev)
     if (dev->state >= DEVICE_CONFIGURED && dev->type->ops->unrealize)
         dev->type->ops->unrealize(dev);
     g_ptr_array_remove(set->devices, dev);
-    if (dev->id && device_set_find(set, device_ns(dev), dev->id) == dev)
-        g_hash_table_remove(set->by_id[device_ns(dev)], dev->id);
+    release_id(dev);
     if (set->board == dev)
         set->board = NULL;
     else if (set->board)
@@ -181,7 +205,22 @@ static gboolean check_pluggable(DeviceSet *set, const PropTable *table, GError *
     return TRUE;
 }
 
-/* The given id, or DRIVER.N with the lowest N that is free. */
+/* DRIVER.N with the lowest N that is free. The search starts where the last one ended, or a thousand CPUs would take a million steps. */
+static char *auto_id(Device *dev)
+{
+    GHashTable *ids = dev->set->by_id[device_ns(dev)], *next = dev->set->next_auto;
+    const char *type = dev->bag->table->name;
+    guint n = GPOINTER_TO_UINT(g_hash_table_lookup(next, type));
+    char *id = g_strdup_printf("%s.%u", type, n);
+
+    while (g_hash_table_contains(ids, id)) {
+        g_free(id);
+        id = g_strdup_printf("%s.%u", type, ++n);
+    }
+    g_hash_table_insert(next, g_strdup(type), GUINT_TO_POINTER(n + 1));
+    return id;
+}
+
 static gboolean claim_id(Device *dev, GError **error)
 {
     GHashTable *ids = dev->set->by_id[device_ns(dev)];
@@ -189,14 +228,10 @@ static gboolean claim_id(Device *dev, GError **error)
     dev->id_given = dev->bag->id != NULL;
     if (dev->id_given) {
         if (g_hash_table_contains(ids, dev->bag->id))
-            return error_set(error, "Duplicate %s ID '%s'", device_ns(dev) == NS_DEVICE ? "device" : "object",
-                             dev->bag->id);
+            return error_set(error, "Duplicate %s ID '%s'", ns_names[device_ns(dev)], dev->bag->id);
         dev->id = g_strdup(dev->bag->id);
-    }
-    for (guint n = 0; !dev->id; n++) {
-        g_autofree char *id = g_strdup_printf("%s.%u", dev->bag->table->name, n);
-        if (!g_hash_table_contains(ids, id))
-            dev->id = g_steal_pointer(&id);
+    } else {
+        dev->id = auto_id(dev);
     }
     g_hash_table_insert(ids, dev->id, dev);
     return TRUE;
@@ -273,8 +308,7 @@ gboolean device_remove(Device *dev, GError **error)
     const Device *user = device_used_by(dev);
 
     if (user)
-        return error_set(error, "%s '%s' is in use by device '%s'",
-                         device_ns(dev) == NS_DEVICE ? "Device" : "Object", dev->id, user->id);
+        return error_set(error, "The %s '%s' is in use by device '%s'", ns_names[device_ns(dev)], dev->id, user->id);
     if (dev->set->started && device_ns(dev) == NS_DEVICE && !(table->flags & TYPE_HOT_UNPLUG))
         return error_set(error, "Device '%s' of type '%s' does not support hot unplug, and the machine has started",
                          dev->id, table->name);

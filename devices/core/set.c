@@ -18,6 +18,7 @@ DeviceSet *device_set_new(Vm *vm, const DeviceObserver *observer, gpointer user)
     set->user = user;
     for (guint i = 0; i < G_N_ELEMENTS(set->by_id); i++)
         set->by_id[i] = g_hash_table_new(g_str_hash, g_str_equal);
+    set->next_auto = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     set->devices = g_ptr_array_new();
     set->parts = g_ptr_array_new();
     set->claims = g_array_new(FALSE, FALSE, sizeof(Claim));
@@ -33,6 +34,7 @@ void device_set_free(DeviceSet *set)
         device_destroy(g_ptr_array_index(set->devices, set->devices->len - 1));
     for (guint i = 0; i < G_N_ELEMENTS(set->by_id); i++)
         g_hash_table_destroy(set->by_id[i]);
+    g_hash_table_destroy(set->next_auto);
     g_ptr_array_free(set->devices, TRUE);
     g_ptr_array_free(set->parts, TRUE);
     g_array_free(set->claims, TRUE);

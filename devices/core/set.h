@@ -22,6 +22,7 @@ struct DeviceSet {
     PropAdvisor           advisor;
     gpointer              advisor_user;
     GHashTable           *by_id[3]; /* DeviceNs -> id -> Device, from CONFIGURED on */
+    GHashTable           *next_auto; /* type name -> N: no DRIVER.M with M < N is free */
     GPtrArray            *devices;  /* plug order, from REALIZED on */
     GPtrArray            *parts;
     GArray               *claims;   /* of Claim */
