@@ -3,7 +3,7 @@
  * chardev-file.c - the kinds that are descriptors and no more: file, stdio and null.
  *
  * A FIFO is a file here. Opened for writing alone it would block until somebody reads, or fail; opened for both it does neither, and what
- * is written waits in the pipe for its reader.
+ * is written waits in the pipe for its reader. Read from, it does not end with its first writer either.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +15,9 @@
 
 typedef struct {
     Chardev        chr;
-    gboolean       terminal; /* settings below are to be restored */
+    gboolean       terminal; /* `saved` is to be restored */
     struct termios saved;
+    int            flags[2]; /* of descriptors 0 and 1: O_NONBLOCK is shared with everybody who has them. -1: unknown */
 } StdioChardev;
 
 static void close_stream(Device *dev)
@@ -37,25 +38,26 @@ static gboolean refuse_directory(Device *dev, int fd, const char *path, GError *
 {
     struct stat st;
 
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
-        return error_set(error, "Chardev '%s': '%s' is a directory", dev->id, path);
-    return TRUE;
+    if (fstat(fd, &st) < 0 || !S_ISDIR(st.st_mode))
+        return TRUE;
+    g_autofree char *given = error_quote(path, -1);
+    return error_set(error, "Property 'in' of device '%s': '%s' is a directory", dev->id, given);
 }
 
 static gboolean file_realize(Device *dev, GError **error)
 {
     const ChardevFileConfig *config = DEVICE_CONFIG(dev, ChardevFileConfig);
     Chardev *c = (Chardev *)dev;
-    int flags = is_fifo(config->out) ? O_RDWR | O_NONBLOCK
-                                     : O_WRONLY | O_CREAT | (config->append ? O_APPEND : O_TRUNC);
+    int flags = is_fifo(config->out) ? O_RDWR : O_WRONLY | O_CREAT | (config->append ? O_APPEND : O_TRUNC);
     g_auto(AutoFd) in = -1;
 
     chardev_stream_init(c);
-    g_auto(AutoFd) out = device_open_path(dev, "out", config->out, flags, 0600, error);
+    g_auto(AutoFd) out = device_open_path(dev, "out", config->out, flags | O_NONBLOCK | O_NOCTTY, 0600, error);
     if (out < 0)
         return FALSE;
     if (config->in) {
-        in = device_open_path(dev, "in", config->in, O_RDONLY | O_NONBLOCK, 0, error);
+        flags = is_fifo(config->in) ? O_RDWR : O_RDONLY;
+        in = device_open_path(dev, "in", config->in, flags | O_NONBLOCK | O_NOCTTY, 0, error);
         if (in < 0 || !refuse_directory(dev, in, config->in, error))
             return FALSE;
     }
@@ -84,6 +86,8 @@ static gboolean stdio_realize(Device *dev, GError **error)
     StdioChardev *s = (StdioChardev *)dev;
 
     chardev_stream_init(&s->chr);
+    for (int i = 0; i < 2; i++)
+        s->flags[i] = fcntl(i, F_GETFL);
     /* Copies: closing them with the chardev leaves the daemon its own. */
     g_auto(AutoFd) in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     g_auto(AutoFd) out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -101,6 +105,10 @@ static void stdio_unrealize(Device *dev)
     if (s->terminal)
         tcsetattr(STDIN_FILENO, TCSANOW, &s->saved);
     close_stream(dev);
+    for (int i = 0; i < 2; i++) {
+        if (s->flags[i] >= 0)
+            fcntl(i, F_SETFL, s->flags[i]);
+    }
 }
 
 /* ---- null ---- */

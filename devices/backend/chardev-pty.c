@@ -37,6 +37,14 @@ static gboolean has_peer(const PtyChardev *p)
     return poll(&fd, 1, 0) >= 0 && !(fd.revents & POLLHUP);
 }
 
+/* Somebody may have come, said something and gone before we looked. */
+static gboolean has_input(const PtyChardev *p)
+{
+    struct pollfd fd = { .fd = p->master, .events = POLLIN };
+
+    return poll(&fd, 1, 0) >= 0 && (fd.revents & POLLIN);
+}
+
 /* The stream gets a copy: it closes what it has when the peer goes, and the master stays. */
 static void peer_came(PtyChardev *p)
 {
@@ -53,6 +61,13 @@ static void peer_gone(Chardev *c)
         peer_came((PtyChardev *)c);
 }
 
+/* Input is not read now; the stream is mute until somebody comes again. */
+static void hung_up(Chardev *c)
+{
+    if (has_peer((PtyChardev *)c))
+        chardev_stream_unmute(c);
+}
+
 static gboolean on_notify(gint fd, GIOCondition condition, gpointer user)
 {
     PtyChardev *p = user;
@@ -60,8 +75,10 @@ static gboolean on_notify(gint fd, GIOCondition condition, gpointer user)
 
     while (read(fd, events, sizeof events) > 0)
         ;
-    if (!p->chr.open && has_peer(p))
+    if (!p->chr.open && (has_peer(p) || has_input(p)))
         peer_came(p);
+    else if (p->chr.open && has_peer(p))
+        chardev_stream_unmute(&p->chr);
     return G_SOURCE_CONTINUE;
 }
 
@@ -95,6 +112,7 @@ static gboolean realize(Device *dev, GError **error)
 
     chardev_stream_init(&p->chr);
     p->chr.peer_gone = peer_gone;
+    p->chr.hung_up = hung_up;
     p->master = p->notify = -1;
     if (!open_pty(p))
         return error_set_errno(error, errno, "Chardev '%s': can not open a pseudo-terminal", dev->id);

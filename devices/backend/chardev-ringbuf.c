@@ -14,6 +14,8 @@ typedef struct {
     guint64 head, tail; /* written, read; under the lock */
 } RingbufChardev;
 
+extern const DeviceType chardev_ringbuf_type;
+
 static gsize ring_write(Chardev *c, const guint8 *data, gsize len)
 {
     RingbufChardev *r = (RingbufChardev *)c;
@@ -25,11 +27,19 @@ static gsize ring_write(Chardev *c, const guint8 *data, gsize len)
     return len;
 }
 
+static gboolean check_kind(Device *chardev, GError **error)
+{
+    return chardev->type == &chardev_ringbuf_type ||
+           error_set(error, "Chardev '%s' is a %s, not a chardev-ringbuf", chardev->id, chardev->type->name);
+}
+
 gboolean chardev_ringbuf_read(Device *chardev, gsize len, GByteArray *out, GError **error)
 {
     RingbufChardev *r = (RingbufChardev *)chardev;
-    LOCK_SCOPE(&chardev->lock);
 
+    if (!check_kind(chardev, error))
+        return FALSE;
+    LOCK_SCOPE(&chardev->lock);
     while (len-- && r->tail != r->head)
         g_byte_array_append(out, &r->data[r->tail++ & (r->size - 1)], 1);
     return TRUE;
@@ -37,6 +47,8 @@ gboolean chardev_ringbuf_read(Device *chardev, gsize len, GByteArray *out, GErro
 
 gboolean chardev_ringbuf_write(Device *chardev, const guint8 *data, gsize len, GError **error)
 {
+    if (!check_kind(chardev, error))
+        return FALSE;
     LOCK_SCOPE(&chardev->lock);
     ring_write((Chardev *)chardev, data, len);
     return TRUE;
@@ -49,7 +61,7 @@ static gboolean realize(Device *dev, GError **error)
     chardev_stream_init(&r->chr);
     r->size = DEVICE_CONFIG(dev, ChardevRingbufConfig)->size;
     if (r->size & (r->size - 1))
-        return error_set(error, "Chardev '%s': 'size' %zu is not a power of two", dev->id, r->size);
+        return error_set(error, "Property 'size' of device '%s': %zu is not a power of two", dev->id, r->size);
     r->data = g_malloc0(r->size);
     r->chr.write = ring_write;
     r->chr.open = TRUE;

@@ -7,6 +7,7 @@
  * `reconnect` seconds.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,22 +32,43 @@ static const ChardevSocketConfig *config_of(const SocketChardev *s)
 /* ---- server ---- */
 
 static void start_accepting(SocketChardev *s);
+static gboolean accept_again(gpointer user);
+
+/* A peer that hung up, but is not read to its end, gives way to one that is there. */
+static void take_peer(SocketChardev *s, int fd)
+{
+    if (s->chr.open)
+        chardev_stream_close(&s->chr);
+    chardev_stream_open(&s->chr, fd, fd);
+}
 
 static gboolean on_connection(gint fd, GIOCondition condition, gpointer user)
 {
     SocketChardev *s = user;
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-    if (peer < 0)
+    if (peer < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
         return G_SOURCE_CONTINUE;
     s->accept_source = 0;
-    chardev_stream_open(&s->chr, peer, peer);
+    if (peer < 0) /* out of descriptors: the connection waits, and so do we */
+        s->retry_source = g_timeout_add_seconds(1, accept_again, s);
+    else
+        take_peer(s, peer);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean accept_again(gpointer user)
+{
+    SocketChardev *s = user;
+
+    s->retry_source = 0;
+    start_accepting(s);
     return G_SOURCE_REMOVE;
 }
 
 static void start_accepting(SocketChardev *s)
 {
-    if (!s->accept_source)
+    if (!s->accept_source && !s->retry_source)
         s->accept_source = g_unix_fd_add(s->listener, G_IO_IN, on_connection, s);
 }
 
@@ -71,19 +93,24 @@ static gboolean retry(gpointer user)
     if (fd < 0)
         return G_SOURCE_CONTINUE;
     s->retry_source = 0;
-    chardev_stream_open(&s->chr, fd, fd);
+    take_peer(s, fd);
     return G_SOURCE_REMOVE;
+}
+
+static void look_for_next(Chardev *c)
+{
+    SocketChardev *s = (SocketChardev *)c;
+
+    if (s->listener >= 0)
+        start_accepting(s);
+    else if (config_of(s)->reconnect && config_of(s)->path && !s->retry_source)
+        s->retry_source = g_timeout_add_seconds(config_of(s)->reconnect, retry, s);
 }
 
 static void peer_gone(Chardev *c)
 {
-    SocketChardev *s = (SocketChardev *)c;
-
     chardev_stream_close(c);
-    if (s->listener >= 0)
-        start_accepting(s);
-    else if (config_of(s)->reconnect && config_of(s)->path)
-        s->retry_source = g_timeout_add_seconds(config_of(s)->reconnect, retry, s);
+    look_for_next(c);
 }
 
 /* ---- realize ---- */
@@ -97,7 +124,7 @@ static gboolean remove_leftover(SocketChardev *s, const char *path, GError **err
     if (!S_ISSOCK(st.st_mode))
         return error_set(error, "Chardev '%s': '%s' is there and is not a socket", s->chr.dev.id, path);
     g_auto(AutoFd) probe = connect_to(path);
-    if (probe >= 0 || errno == EAGAIN)
+    if (probe >= 0 || errno != ECONNREFUSED) /* EAGAIN: its backlog is full; EPROTOTYPE: not a stream; EACCES: not ours */
         return error_set(error, "Chardev '%s': somebody listens on '%s'", s->chr.dev.id, path);
     unlink(path);
     return TRUE;
@@ -137,11 +164,19 @@ static gboolean connect_path(SocketChardev *s, const char *path, GError **error)
 /* A descriptor is what it is, whatever `server` says of paths: a listener or a connected socket. */
 static gboolean use_fd(SocketChardev *s, int fd, GError **error)
 {
-    int listening = 0;
-    socklen_t len = sizeof listening;
+    int listening = 0, type = 0;
+    socklen_t len = sizeof listening, type_len = sizeof type;
+    struct sockaddr_storage peer;
+    socklen_t peer_len = sizeof peer;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0)
         return error_set_errno(error, errno, "Chardev '%s': descriptor %d is not a socket", s->chr.dev.id, fd);
+    if (type != SOCK_STREAM)
+        return error_set(error, "Chardev '%s': descriptor %d is not a stream socket", s->chr.dev.id, fd);
+    if (!listening && getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0)
+        return error_set_errno(error, errno, "Chardev '%s': descriptor %d neither listens nor is connected", s->chr.dev.id, fd);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); /* a connection may be gone again when we come to accept it */
     if (!listening) {
         chardev_stream_open(&s->chr, fd, fd);
         return TRUE;
@@ -158,7 +193,10 @@ static gboolean realize(Device *dev, GError **error)
 
     chardev_stream_init(&s->chr);
     s->chr.peer_gone = peer_gone;
+    s->chr.hung_up = look_for_next;
     s->listener = -1;
+    if (config->wait)
+        return error_set(error, "Property 'wait' of device '%s': true is not accepted, nothing here waits for a peer", dev->id);
     if (prop_bag_is_set(dev->bag, "fd-number"))
         return use_fd(s, (int)config->fd_number, error);
     if (!config->path)

@@ -17,6 +17,15 @@
 
 #define PENDING_MAX 65536
 
+static void remove_source(guint *source)
+{
+    if (*source)
+        g_source_remove(*source);
+    *source = 0;
+}
+
+static void wake_input(gpointer chardev);
+
 void chardev_stream_init(Chardev *c)
 {
     c->in_fd = c->out_fd = -1;
@@ -25,6 +34,7 @@ void chardev_stream_init(Chardev *c)
 
 void chardev_stream_exit(Chardev *c)
 {
+    vm_post_cancel(device_set_vm(c->dev.set), wake_input, c);
     chardev_stream_close(c);
     g_clear_pointer(&c->pending, g_byte_array_unref);
 }
@@ -32,6 +42,31 @@ void chardev_stream_exit(Chardev *c)
 /* ---- input ---- */
 
 static void start_input(Chardev *c);
+
+static void input_ended(Chardev *c)
+{
+    c->in_source = 0;
+    if (c->peer_gone)
+        c->peer_gone(c);
+}
+
+/* The peer went while nobody reads. What it left can still be read later; nothing is written to it any more. */
+static gboolean on_hangup(gint fd, GIOCondition condition, gpointer user)
+{
+    Chardev *c = user;
+
+    c->hup_source = 0;
+    chardev_stream_mute(c);
+    c->hung_up(c);
+    return G_SOURCE_REMOVE;
+}
+
+/* Input rests, but the peer's end is to be noticed: poll() reports it without being asked for anything. */
+static void watch_hangup(Chardev *c)
+{
+    if (c->in_fd >= 0 && !c->hup_source && c->hung_up)
+        c->hup_source = g_unix_fd_add(c->in_fd, G_IO_HUP | G_IO_ERR, on_hangup, c);
+}
 
 static gboolean on_readable(gint fd, GIOCondition condition, gpointer user)
 {
@@ -45,6 +80,8 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer user)
         /* Room may have come between the question and the flag. */
         if (c->fe && c->fe->can_receive(c->fe_user) && g_atomic_int_compare_and_exchange(&c->input_blocked, 1, 0))
             start_input(c);
+        else
+            watch_hangup(c);
         return G_SOURCE_REMOVE;
     }
     ssize_t n = read(fd, buf, MIN(room, sizeof buf));
@@ -54,33 +91,26 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer user)
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return G_SOURCE_CONTINUE;
-    c->in_source = 0; /* end of input */
-    if (c->peer_gone)
-        c->peer_gone(c);
+    input_ended(c);
     return G_SOURCE_REMOVE;
 }
 
 static void start_input(Chardev *c)
 {
-    if (c->in_fd >= 0 && !c->in_source && c->fe)
-        c->in_source = g_unix_fd_add(c->in_fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_readable, c);
+    if (c->in_fd < 0 || c->in_source)
+        return;
+    if (!c->fe) {
+        watch_hangup(c);
+        return;
+    }
+    remove_source(&c->hup_source);
+    c->in_source = g_unix_fd_add(c->in_fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_readable, c);
 }
 
-/* Posted by accept_input: the chardev may be gone by then, so it is looked up by name. */
-typedef struct {
-    DeviceSet *set;
-    char      *id;
-} Wake;
-
-static void wake_input(gpointer user)
+/* Posted by accept_input; cancelled when the chardev goes. */
+static void wake_input(gpointer chardev)
 {
-    Wake *w = user;
-    Device *dev = device_set_find(w->set, NS_CHARDEV, w->id);
-
-    if (dev)
-        start_input((Chardev *)dev);
-    g_free(w->id);
-    g_free(w);
+    start_input(chardev);
 }
 
 void chardev_accept_input(Device *chardev)
@@ -89,10 +119,7 @@ void chardev_accept_input(Device *chardev)
 
     if (!g_atomic_int_compare_and_exchange(&c->input_blocked, 1, 0))
         return;
-    Wake *w = g_new0(Wake, 1);
-    w->set = chardev->set;
-    w->id = g_strdup(chardev->id);
-    vm_post(device_set_vm(chardev->set), wake_input, w);
+    vm_post(device_set_vm(chardev->set), wake_input, c);
 }
 
 /* ---- output ---- */
@@ -179,36 +206,45 @@ void chardev_stream_open(Chardev *c, int in_fd, int out_fd)
         c->fe->opened(c->fe_user, TRUE);
 }
 
-static void remove_source(guint *source)
-{
-    if (*source)
-        g_source_remove(*source);
-    *source = 0;
-}
-
-void chardev_stream_close(Chardev *c)
+void chardev_stream_mute(Chardev *c)
 {
     gboolean owed;
 
-    remove_source(&c->in_source);
     {
         LOCK_SCOPE(&c->dev.lock);
         remove_source(&c->out_source);
         if (c->out_fd >= 0 && c->out_fd != c->in_fd)
             close(c->out_fd);
-        if (c->in_fd >= 0)
-            close(c->in_fd);
-        c->in_fd = c->out_fd = -1;
+        c->out_fd = -1;
         g_byte_array_set_size(c->pending, 0);
         owed = c->owed;
         c->owed = FALSE;
     }
-    gboolean was_open = c->open;
-    c->open = FALSE;
-    if (was_open && c->fe && c->fe->opened)
-        c->fe->opened(c->fe_user, FALSE);
     if (owed && c->fe && c->fe->writable)
         c->fe->writable(c->fe_user);
+}
+
+void chardev_stream_unmute(Chardev *c)
+{
+    LOCK_SCOPE(&c->dev.lock);
+    c->out_fd = c->in_fd;
+    if (!c->in_source)
+        watch_hangup(c);
+}
+
+void chardev_stream_close(Chardev *c)
+{
+    gboolean was_open = c->open;
+
+    remove_source(&c->in_source);
+    remove_source(&c->hup_source);
+    g_atomic_int_set(&c->input_blocked, 0);
+    c->open = FALSE;
+    chardev_stream_mute(c);
+    auto_fd_close(c->in_fd);
+    c->in_fd = -1;
+    if (was_open && c->fe && c->fe->opened)
+        c->fe->opened(c->fe_user, FALSE);
 }
 
 /* ---- front ends ---- */
@@ -235,6 +271,7 @@ void chardev_detach(Device *chardev)
     g_atomic_int_set(&c->input_blocked, 0);
     c->fe = NULL;
     c->fe_user = NULL;
+    watch_hangup(c);
 }
 
 gboolean chardev_frontend_open(Device *chardev)
@@ -249,7 +286,7 @@ static char *socket_filename(Device *dev)
     const ChardevSocketConfig *c = DEVICE_CONFIG(dev, ChardevSocketConfig);
 
     if (!c->path)
-        return g_strdup_printf("fd:%s", c->fd);
+        return g_strdup_printf("fd:%s", c->fd ? c->fd : "");
     return g_strdup_printf("unix:%s%s", c->path, c->server ? ",server=on" : "");
 }
 

@@ -104,14 +104,21 @@ static void on_timeout(gpointer user)
 
 /* ---- receiver; lock held ---- */
 
-static guint rx_capacity(const Serial *s)
+/* Of the receiver and of the transmitter. */
+static guint capacity(const Serial *s)
 {
     return s->fcr & FCR_ENABLE ? FIFO_SIZE : 1;
 }
 
+static void more_input(Serial *s)
+{
+    if (s->chardev)
+        chardev_accept_input(s->chardev);
+}
+
 static void rx_push(Serial *s, guint8 byte)
 {
-    if (s->rx_len >= rx_capacity(s)) {
+    if (s->rx_len >= capacity(s)) {
         s->lsr |= LSR_OE;
         if (!(s->fcr & FCR_ENABLE)) /* without FIFOs the new byte overwrites the old one */
             s->rx[0] = byte;
@@ -134,8 +141,7 @@ static guint8 rx_pop(Serial *s)
         s->lsr &= (guint8)~(LSR_DR | LSR_BI);
     }
     arm_timeout(s);
-    if (s->chardev)
-        chardev_accept_input(s->chardev);
+    more_input(s);
     return byte;
 }
 
@@ -165,9 +171,10 @@ static void write_thr(Serial *s, guint8 byte)
     if (s->mcr & MCR_LOOP) {
         rx_push(s, byte);
         arm_timeout(s);
-        tx_empty(s);
+        if (s->tx_len == 0) /* else older bytes still wait for the chardev */
+            tx_empty(s);
     } else {
-        if (s->tx_len == (s->fcr & FCR_ENABLE ? FIFO_SIZE : 1))
+        if (s->tx_len >= capacity(s))
             s->tx_len--; /* written though THRE was clear: the last byte is lost, as in the chip */
         s->tx[s->tx_len++] = byte;
         tx_drain(s);
@@ -205,8 +212,7 @@ static void write_fcr(Serial *s, guint8 value)
     if (value & FCR_CLEAR_RX) {
         s->rx_len = 0;
         s->lsr &= (guint8)~(LSR_DR | LSR_BI);
-        if (s->chardev)
-            chardev_accept_input(s->chardev);
+        more_input(s);
     }
     if ((value & FCR_CLEAR_TX) && s->tx_len) {
         s->tx_len = 0;
@@ -248,6 +254,7 @@ static void serial_write(gpointer opaque, guint64 offset, guint64 value64, unsig
     case MCR:
         s->mcr = value & 0x1f;
         update_modem(s);
+        more_input(s); /* nothing comes in while in loopback */
         break;
     case SCR: s->scr = value; break;
     default: break; /* LSR and MSR: the chip's factory tests */
@@ -309,7 +316,7 @@ static gsize can_receive(gpointer user)
     Serial *s = user;
     LOCK_SCOPE(&s->dev.lock);
 
-    return s->mcr & MCR_LOOP ? 0 : rx_capacity(s) - MIN(s->rx_len, rx_capacity(s));
+    return s->mcr & MCR_LOOP ? 0 : capacity(s) - MIN(s->rx_len, capacity(s));
 }
 
 static void receive(gpointer user, const guint8 *data, gsize len)
@@ -340,6 +347,7 @@ static void break_received(gpointer user)
 
     rx_push(s, 0);
     s->lsr |= LSR_BI;
+    arm_timeout(s);
     update_irq(s);
 }
 
@@ -402,8 +410,7 @@ static void reset(Device *dev, ResetKind kind)
     s->rx_len = s->tx_len = 0;
     vm_timer_cancel(s->timeout);
     irq_line_set(s->irq, FALSE);
-    if (s->chardev)
-        chardev_accept_input(s->chardev);
+    more_input(s);
 }
 
 static gboolean realize(Device *dev, GError **error)
@@ -456,14 +463,27 @@ static gboolean post_load(Device *dev, GError **error)
 {
     Serial *s = (Serial *)dev;
 
-    if (s->rx_len > FIFO_SIZE || s->tx_len > FIFO_SIZE)
-        return error_set(error, "State of device '%s': FIFOs hold %u and %u bytes, and have room for %d", dev->id, s->rx_len,
-                         s->tx_len, FIFO_SIZE);
+    if (s->rx_len > capacity(s) || s->tx_len > capacity(s))
+        return error_set(error, "State of device '%s': receiver and transmitter hold %u and %u bytes, and have room for %u", dev->id,
+                         s->rx_len, s->tx_len, capacity(s));
+    s->ier &= 0x0f;
+    s->mcr &= 0x1f;
     gboolean latch = s->timeout_latch;
     arm_timeout(s);
     s->timeout_latch = latch;
     update_irq(s);
+    more_input(s);
     return TRUE;
+}
+
+/* Bytes that came with a loaded state have nobody who would say that there is room for them. */
+static void resume(Device *dev)
+{
+    Serial *s = (Serial *)dev;
+
+    if (s->tx_len)
+        tx_drain(s);
+    update_irq(s);
 }
 
 static const StateDesc state[] = {
@@ -489,6 +509,7 @@ static const DeviceOps ops = {
     .realize = realize,
     .publish = publish,
     .reset = reset,
+    .resume = resume,
     .unpublish = unpublish,
     .unrealize = unrealize,
     .post_load = post_load,
