@@ -99,6 +99,12 @@ static void test_invalid_selector(void)
     }
     board_test_settle();
     g_assert_cmphex(flags_of(&t, 4), ==, 1);
+    /* the command is kept, too */
+    outb(&t, COMMAND, 3);
+    outl(&t, SELECTOR, 6);
+    outb(&t, COMMAND, 2);
+    outl(&t, SELECTOR, 4);
+    g_assert_cmphex(inl(&t, DATA), ==, 5);
     board_test_clear(&t);
 }
 
@@ -124,6 +130,23 @@ static void test_insert_event(void)
     outl(&t, SELECTOR, 5);
     outb(&t, COMMAND, 0); /* none: stays */
     g_assert_cmpuint(inl(&t, DATA), ==, 5);
+    board_test_clear(&t);
+}
+
+/* With several events the scan goes round from the selected CPU. */
+static void test_next_event(void)
+{
+    static const guint found[6] = { 2, 2, 2, 4, 4, 2 };
+    BoardTest t;
+
+    init_with_cpus(&t);
+    plug_cpu(&t, 0, 2);
+    cpu_hotplug_request_remove(t.set, 4);
+    for (guint from = 0; from < 6; from++) {
+        outl(&t, SELECTOR, from);
+        outb(&t, COMMAND, 0);
+        g_assert_cmpuint(inl(&t, DATA), ==, found[from]);
+    }
     board_test_clear(&t);
 }
 
@@ -256,6 +279,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-hotplug-regs/cpu-id", test_cpu_id);
     g_test_add_func("/cpu-hotplug-regs/invalid-selector", test_invalid_selector);
     g_test_add_func("/cpu-hotplug-regs/insert-event", test_insert_event);
+    g_test_add_func("/cpu-hotplug-regs/next-event", test_next_event);
     g_test_add_func("/cpu-hotplug-regs/plugged-cold-is-no-event", test_plugged_cold_is_no_event);
     g_test_add_func("/cpu-hotplug-regs/eject", test_eject);
     g_test_add_func("/cpu-hotplug-regs/ost", test_ost);

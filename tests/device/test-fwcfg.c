@@ -145,6 +145,26 @@ static void test_files(void)
     board_test_clear(&t);
 }
 
+/* What lies behind an item in our memory is not for the guest. */
+static void test_end_of_item(void)
+{
+    BoardTest t;
+    guint32 size;
+    g_autoptr(GBytes) content = g_bytes_new_static("sixSECRET", 3);
+
+    board_test_init(&t, BOARD_DEFAULT);
+    board_test_ram(&t);
+    fw_cfg_set_file(t.set, "opt/ant", content);
+    guint16 key = find_file(&t, "opt/ant", &size);
+    g_assert_cmpuint(size, ==, 3);
+    select_key(&t, key);
+    for (guint i = 0; i < 6; i++)
+        g_assert_cmphex(inb(&t, 0x511), ==, i < 3 ? "six"[i] : 0);
+    g_assert_cmphex(dma(&t, (guint32)key << 16 | DMA_SELECT | DMA_READ, 9, BUF), ==, 0);
+    g_assert_cmpmem(t.ram + BUF, 9, "six\0\0\0\0\0\0", 9);
+    board_test_clear(&t);
+}
+
 static void test_directory_is_sorted(void)
 {
     BoardTest t;
@@ -365,6 +385,7 @@ int main(int argc, char **argv)
     g_test_add_func("/fw-cfg/keys", test_keys);
     g_test_add_func("/fw-cfg/port-widths", test_port_widths);
     g_test_add_func("/fw-cfg/files", test_files);
+    g_test_add_func("/fw-cfg/end-of-item", test_end_of_item);
     g_test_add_func("/fw-cfg/directory-is-sorted", test_directory_is_sorted);
     g_test_add_func("/fw-cfg/tables-are-there", test_tables_are_there);
     g_test_add_func("/fw-cfg/e820", test_e820);

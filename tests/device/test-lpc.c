@@ -273,6 +273,24 @@ static void test_save_load(void)
     board_test_clear(&b);
 }
 
+/* A carry that was seen and cleared is not seen again elsewhere. */
+static void test_save_load_carry(void)
+{
+    BoardTest a, b;
+
+    board_test_init(&a, BOARD_DEFAULT);
+    board_test_init(&b, BOARD_DEFAULT);
+    step(&a, CARRY_NS);
+    g_assert_cmpuint(inw(&a, PM1_STS), ==, 1);
+    outw(&a, PM1_STS, 1);
+    board_test_move(&a, &b, "ICH9-LPC");
+    g_assert_cmpuint(inw(&b, PM1_STS), ==, 0);
+    step(&b, CARRY_NS);
+    g_assert_cmpuint(inw(&b, PM1_STS), ==, 1);
+    board_test_clear(&a);
+    board_test_clear(&b);
+}
+
 static void test_reset_restores(void)
 {
     BoardTest t;
@@ -312,6 +330,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lpc/move/sci", test_move_sci);
     g_test_add_func("/lpc/rows", test_rows);
     g_test_add_func("/lpc/save-load", test_save_load);
+    g_test_add_func("/lpc/save-load-carry", test_save_load_carry);
     g_test_add_func("/lpc/reset-restores", test_reset_restores);
     return g_test_run();
 }
