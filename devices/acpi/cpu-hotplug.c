@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * cpu-hotplug.c - the register block through which AML learns of CPUs that come and go: QEMU's documented "modern" interface
- * (docs/specs/acpi_cpu_hotplug.rst there), 12 ports, always in modern mode; the legacy bitmap is not offered, and the write
- * of zero that switches away from it selects CPU 0.
+ * cpu-hotplug.c - the register block through which AML learns of CPUs that come and go: QEMU's
+ * documented "modern" interface (docs/specs/acpi_cpu_hotplug.rst there), 12 ports, always in
+ * modern mode; the legacy bitmap is not offered, and the write of zero that switches away from
+ * it selects CPU 0.
  *
- * The hooks run on vCPU threads and may not walk the device set, which belongs to the main thread. So presence and APIC ids are
- * mirrored here, under this device's lock, when the machine powers on and when CPUs come and go. An eject changes topology:
- * it is noted and handed to the main thread.
+ * The hooks run on vCPU threads and may not walk the device set, which belongs to the main
+ * thread. So presence and APIC ids are mirrored here, under this device's lock, when the machine
+ * powers on and when CPUs come and go. An eject changes topology: it is noted and handed to the
+ * main thread.
  */
 #include "cpu-hotplug.h"
 
@@ -139,7 +141,9 @@ static void regs_write(gpointer opaque, guint64 offset, guint64 value, unsigned 
     }
 }
 
-static const IoOps regs_ops = { .read = regs_read, .write = regs_write, .min_size = 1, .max_size = 4 };
+static const IoOps regs_ops = {
+    .read = regs_read, .write = regs_write, .min_size = 1, .max_size = 4
+};
 
 /* ---- eject, on the main thread ---- */
 
@@ -230,7 +234,8 @@ static gboolean cpu_hotplug_realize(Device *dev, GError **error)
 
     h->n_slots = c->max_cpus;
     h->eject_work = deferred_new(device_set_vm(dev->set), eject_pending, h);
-    return device_claim_io(dev, IO_PIO, c->cpu_hotplug_base, CPU_HOTPLUG_REG_LEN, "cpu-hotplug-base", error);
+    return device_claim_io(dev, IO_PIO, c->cpu_hotplug_base, CPU_HOTPLUG_REG_LEN,
+                           "cpu-hotplug-base", error);
 }
 
 static void cpu_hotplug_publish(Device *dev)
@@ -238,8 +243,9 @@ static void cpu_hotplug_publish(Device *dev)
     CpuHotplug *h = (CpuHotplug *)dev;
     g_autoptr(GError) error = NULL;
 
-    h->region = iobus_add(device_set_vm(dev->set), IO_PIO, board_config(dev->set)->cpu_hotplug_base,
-                          CPU_HOTPLUG_REG_LEN, &regs_ops, h, &dev->lock, 0, PART_CPU_HOTPLUG, &error);
+    h->region =
+        iobus_add(device_set_vm(dev->set), IO_PIO, board_config(dev->set)->cpu_hotplug_base,
+                  CPU_HOTPLUG_REG_LEN, &regs_ops, h, &dev->lock, 0, PART_CPU_HOTPLUG, &error);
     g_assert_no_error(error); /* claimed in realize */
 }
 
@@ -259,7 +265,8 @@ static void cpu_hotplug_reset(Device *dev, ResetKind kind)
 
     h->selector = 0;
     h->command = COMMAND_NEXT_EVENT;
-    memset(h->inserting, 0, sizeof h->inserting); /* the guest starts anew, with all that is there */
+    /* The guest starts anew, with all that is there. */
+    memset(h->inserting, 0, sizeof h->inserting);
     memset(h->removing, 0, sizeof h->removing);
     memset(h->ejecting, 0, sizeof h->ejecting);
     memset(h->ost_event, 0, sizeof h->ost_event);
@@ -268,7 +275,8 @@ static void cpu_hotplug_reset(Device *dev, ResetKind kind)
 
 static gboolean is_plugged(const CpuSlot *slot)
 {
-    return slot->cpu && (slot->cpu->state == DEVICE_PUBLISHED || slot->cpu->state == DEVICE_UNPLUG_PENDING);
+    return slot->cpu &&
+           (slot->cpu->state == DEVICE_PUBLISHED || slot->cpu->state == DEVICE_UNPLUG_PENDING);
 }
 
 /* Main thread, lock held. */
@@ -303,9 +311,11 @@ static gboolean cpu_hotplug_post_load(Device *dev, GError **error)
     return TRUE;
 }
 
-#define OST_ROW(field)                                                                                              \
-    { .name = #field, .kind = STATE_BYTES, .offset = G_STRUCT_OFFSET(CpuHotplug, field),                             \
-      .size = sizeof(((CpuHotplug *)0)->field), .since = "0.1" }
+#define OST_ROW(field)                                                                             \
+    {                                                                                              \
+        .name = #field, .kind = STATE_BYTES, .offset = G_STRUCT_OFFSET(CpuHotplug, field),         \
+        .size = sizeof(((CpuHotplug *)0)->field), .since = "0.1"                                   \
+    }
 
 static const StateDesc cpu_hotplug_state[] = {
     STATE_ROW(CpuHotplug, selector, U32, "0.1"),
@@ -328,5 +338,8 @@ static const DeviceOps cpu_hotplug_ops = {
 };
 
 const DeviceType cpu_hotplug_type = {
-    .name = PART_CPU_HOTPLUG, .size = sizeof(CpuHotplug), .ops = &cpu_hotplug_ops, .state = cpu_hotplug_state
+    .name = PART_CPU_HOTPLUG,
+    .size = sizeof(CpuHotplug),
+    .ops = &cpu_hotplug_ops,
+    .state = cpu_hotplug_state,
 };

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bus.c - the functions of one PCI bus by number, claimed in realize and shown to the guest in publish.
+ * bus.c - the functions of one PCI bus by number, claimed in realize and shown to the guest in
+ * publish.
  *
- * The hard part is removal while a vCPU is inside the function's hook. Each access holds the bus mutex from lookup to
- * completion, so pci_bus_remove(), which takes it too, returns when nobody is inside. Hooks never come back here: a
- * device lock is held in them (see bus.h), and what they want changed they post.
+ * The hard part is removal while a vCPU is inside the function's hook. Each access holds the bus
+ * mutex from lookup to completion, so pci_bus_remove(), which takes it too, returns when nobody
+ * is inside. Hooks never come back here: a device lock is held in them (see bus.h), and what
+ * they want changed they post.
  */
 #include "bus.h"
 
@@ -49,8 +51,8 @@ gboolean pci_bus_claim(PciBus *bus, PciFunction *fn, GError **error)
     const PciFunction *holder = bus->claimed[fn->devfn];
 
     if (holder)
-        return error_set(error, "Device '%s': PCI slot %s:%02x.%x is in use by device '%s'", fn->dev->id, bus->name,
-                         fn->devfn >> 3, fn->devfn & 7, holder->dev->id);
+        return error_set(error, "Device '%s': PCI slot %s:%02x.%x is in use by device '%s'",
+                         fn->dev->id, bus->name, fn->devfn >> 3, fn->devfn & 7, holder->dev->id);
     bus->claimed[fn->devfn] = fn;
     return TRUE;
 }
@@ -88,7 +90,8 @@ guint32 pci_bus_config_read(PciBus *bus, guint8 bus_nr, guint8 devfn, guint16 of
     return pci_config_read(fn, offset, size);
 }
 
-void pci_bus_config_write(PciBus *bus, guint8 bus_nr, guint8 devfn, guint16 offset, guint32 value, unsigned size)
+void pci_bus_config_write(PciBus *bus, guint8 bus_nr, guint8 devfn, guint16 offset, guint32 value,
+                          unsigned size)
 {
     LOCK_SCOPE(&bus->lock);
     PciFunction *fn = lookup(bus, bus_nr, devfn);

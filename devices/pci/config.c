@@ -2,9 +2,10 @@
 /*
  * config.c - a PCI function's configuration space as data (PCI Local Bus 3.0 chapter 6).
  *
- * Three arrays say everything: the value, the bits that a write replaces, the bits that a write of one clears. The masks are
- * as guest visible as the values (a driver that writes all ones and reads back sees them), hence both are in the fingerprint.
- * A guest can write any byte at any time, so nothing here trusts an offset: what is beyond the space reads as ones.
+ * Three arrays say everything: the value, the bits that a write replaces, the bits that a write
+ * of one clears. The masks are as guest visible as the values (a driver that writes all ones and
+ * reads back sees them), hence both are in the fingerprint. A guest can write any byte at any
+ * time, so nothing here trusts an offset: what is beyond the space reads as ones.
  */
 #include "bus.h"
 
@@ -16,8 +17,9 @@ enum {
     PCI_SUBSYSTEM = 0x2e,
 };
 
-void pci_function_init(PciFunction *fn, Device *dev, guint8 devfn, guint16 vendor, guint16 device, guint8 revision,
-                       guint32 class_code, guint16 subsys_vendor, guint16 subsys_device)
+void pci_function_init(PciFunction *fn, Device *dev, guint8 devfn, guint16 vendor, guint16 device,
+                       guint8 revision, guint32 class_code, guint16 subsys_vendor,
+                       guint16 subsys_device)
 {
     memset(fn, 0, sizeof *fn);
     fn->dev = dev;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * board-resolve.c - the board's rows: computed defaults, combinations that can not be, and the memory layout.
+ * board-resolve.c - the board's rows: computed defaults, combinations that can not be, and the
+ * memory layout.
  *
- * Two moments. At plug time everything gets its value except what depends on how much base RAM there will be. That
- * is decided at the first cont by board_layout_commit(), by the same rule (a given value wins, else it is computed), and recorded
- * in the same rows: lowmem, device-memory-base, pci-hole64-base. A later build may compute otherwise; a recorded machine stays.
+ * Two moments. At plug time everything gets its value except what depends on how much base RAM
+ * there will be. That is decided at the first cont by board_layout_commit(), by the same rule (a
+ * given value wins, else it is computed), and recorded in the same rows: lowmem,
+ * device-memory-base, pci-hole64-base. A later build may compute otherwise; a recorded machine
+ * stays.
  */
 #include <time.h>
 
@@ -55,9 +58,10 @@ static gboolean resolve_topology(Device *dev, GError **error)
         set_auto(dev, "cpu-cores", 1); /* refused below with all the values */
     if (others * c->cpu_cores != c->max_cpus)
         return bad(dev, error,
-                   "cpu-sockets (%u) x cpu-dies (%u) x cpu-cores (%u) x cpu-threads (%u) is %" G_GUINT64_FORMAT
-                   ", but max-cpus is %u",
-                   c->cpu_sockets, c->cpu_dies, c->cpu_cores, c->cpu_threads, others * c->cpu_cores, c->max_cpus);
+                   "cpu-sockets (%u) x cpu-dies (%u) x cpu-cores (%u) x cpu-threads (%u) is "
+                   "%" G_GUINT64_FORMAT ", but max-cpus is %u",
+                   c->cpu_sockets, c->cpu_dies, c->cpu_cores, c->cpu_threads,
+                   others * c->cpu_cores, c->max_cpus);
     return TRUE;
 }
 
@@ -71,11 +75,12 @@ static gboolean resolve_memory(Device *dev, GError **error)
     if (!prop_bag_is_set(dev->bag, "phys-bits"))
         prop_bag_set_u(dev->bag, "phys-bits", CLAMP(host, 36, 52), ORIGIN_HOST);
     if (c->phys_bits > host && prop_bag_origin(dev->bag, "phys-bits") != ORIGIN_HOST)
-        return bad(dev, error, "phys-bits is %u, but the host's processor has %u", c->phys_bits, host);
+        return bad(dev, error, "phys-bits is %u, but the host's processor has %u", c->phys_bits,
+                   host);
     set_auto(dev, "max-memory", MIN(1024 * GIB, G_GUINT64_CONSTANT(1) << (c->phys_bits - 2)));
     if (c->max_memory > G_GUINT64_CONSTANT(1) << c->phys_bits)
-        return bad(dev, error, "max-memory is " X64 ", but phys-bits (%u) allows " X64, c->max_memory, c->phys_bits,
-                   G_GUINT64_CONSTANT(1) << c->phys_bits);
+        return bad(dev, error, "max-memory is " X64 ", but phys-bits (%u) allows " X64,
+                   c->max_memory, c->phys_bits, G_GUINT64_CONSTANT(1) << c->phys_bits);
     if (prop_bag_is_set(dev->bag, "lowmem") && c->lowmem % MIB)
         return bad(dev, error, "lowmem (" X64 ") is not a multiple of 1 MiB", c->lowmem);
     return TRUE;
@@ -91,17 +96,22 @@ static gboolean check_holes(Device *dev, GError **error)
     const BoardConfig *c = DEVICE_CONFIG(dev, BoardConfig);
 
     if (c->ecam_size != 64 * MIB && c->ecam_size != 128 * MIB && c->ecam_size != 256 * MIB)
-        return bad(dev, error, "ecam-size is " X64 ", but must be 64, 128 or 256 MiB", c->ecam_size);
+        return bad(dev, error, "ecam-size is " X64 ", but must be 64, 128 or 256 MiB",
+                   c->ecam_size);
     if (c->ecam_base % c->ecam_size)
-        return bad(dev, error, "ecam-base (0x%x) is not a multiple of ecam-size (" X64 ")", c->ecam_base, c->ecam_size);
+        return bad(dev, error, "ecam-base (0x%x) is not a multiple of ecam-size (" X64 ")",
+                   c->ecam_base, c->ecam_size);
     if (c->ecam_base + c->ecam_size > IOAPIC_BASE)
-        return bad(dev, error, "ecam-base (0x%x) plus ecam-size (" X64 ") ends beyond " X64, c->ecam_base,
-                   c->ecam_size, IOAPIC_BASE);
+        return bad(dev, error, "ecam-base (0x%x) plus ecam-size (" X64 ") ends beyond " X64,
+                   c->ecam_base, c->ecam_size, IOAPIC_BASE);
     if (c->pci_hole32_base + c->pci_hole32_size > IOAPIC_BASE)
-        return bad(dev, error, "pci-hole32-base (0x%x) plus pci-hole32-size (" X64 ") ends beyond " X64,
+        return bad(dev, error,
+                   "pci-hole32-base (0x%x) plus pci-hole32-size (" X64 ") ends beyond " X64,
                    c->pci_hole32_base, c->pci_hole32_size, IOAPIC_BASE);
     if (overlap(c->ecam_base, c->ecam_size, c->pci_hole32_base, c->pci_hole32_size))
-        return bad(dev, error, "the ECAM window at ecam-base (0x%x) overlaps the PCI window at pci-hole32-base (0x%x)",
+        return bad(dev, error,
+                   "the ECAM window at ecam-base (0x%x) overlaps the PCI window at "
+                   "pci-hole32-base (0x%x)",
                    c->ecam_base, c->pci_hole32_base);
     return TRUE;
 }
@@ -144,11 +154,14 @@ static gboolean check_rest(Device *dev, GError **error)
 
     if (!is_uuid(c->uuid)) {
         g_autofree char *given = error_quote(c->uuid, -1);
-        return bad(dev, error, "uuid '%s' is not of the form 12345678-1234-1234-1234-123456789abc", given);
+        return bad(dev, error, "uuid '%s' is not of the form 12345678-1234-1234-1234-123456789abc",
+                   given);
     }
     if (!board_rtc_offset(c->rtc_base, 0, &unused)) {
         g_autofree char *given = error_quote(c->rtc_base, -1);
-        return bad(dev, error, "rtc-base '%s' is not 'utc', 'localtime' or a date such as 2026-01-31T12:30:00", given);
+        return bad(dev, error,
+                   "rtc-base '%s' is not 'utc', 'localtime' or a date such as 2026-01-31T12:30:00",
+                   given);
     }
     if (c->pm_base % 128)
         return bad(dev, error, "pm-base (0x%x) is not a multiple of 128", c->pm_base);
@@ -170,10 +183,15 @@ typedef struct {
 static Layout layout_compute(const Device *dev, guint64 base_ram)
 {
     const BoardConfig *c = DEVICE_CONFIG(dev, BoardConfig);
-    Layout l = { .lowmem = c->lowmem, .device_base = c->device_memory_base, .hole64 = c->pci_hole64_base };
+    Layout l = {
+        .lowmem = c->lowmem,
+        .device_base = c->device_memory_base,
+        .hole64 = c->pci_hole64_base,
+    };
 
     if (!prop_bag_is_set(dev->bag, "lowmem"))
-        l.lowmem = MIN(base_ram <= 2816 * MIB ? 2816 * MIB : 2048 * MIB, MIN(c->ecam_base, c->pci_hole32_base));
+        l.lowmem = MIN(base_ram <= 2816 * MIB ? 2816 * MIB : 2048 * MIB,
+                       MIN(c->ecam_base, c->pci_hole32_base));
     guint64 top = base_ram > l.lowmem ? FOUR_GIB + base_ram - l.lowmem : FOUR_GIB;
     if (!prop_bag_is_set(dev->bag, "device-memory-base"))
         l.device_base = align_up_gib(top);
@@ -191,17 +209,23 @@ static gboolean layout_check(Device *dev, const Layout *l, guint64 base_ram, GEr
     guint64 top = base_ram > l->lowmem ? FOUR_GIB + base_ram - l->lowmem : FOUR_GIB;
 
     if (low_top > MIN(c->ecam_base, c->pci_hole32_base))
-        return bad(dev, error, "lowmem (" X64 ") reaches into the windows at ecam-base (0x%x) and pci-hole32-base (0x%x)",
+        return bad(dev, error,
+                   "lowmem (" X64
+                   ") reaches into the windows at ecam-base (0x%x) and pci-hole32-base (0x%x)",
                    l->lowmem, c->ecam_base, c->pci_hole32_base);
     if (l->device_base < top)
-        return bad(dev, error, "device-memory-base (" X64 ") is below the end of base RAM (" X64 ")", l->device_base, top);
+        return bad(dev, error,
+                   "device-memory-base (" X64 ") is below the end of base RAM (" X64 ")",
+                   l->device_base, top);
     if (l->device_base + c->max_memory > limit)
         return bad(dev, error,
-                   "device memory at " X64 " with max-memory " X64 " ends beyond " X64 ", the limit of phys-bits (%u)",
+                   "device memory at " X64 " with max-memory " X64 " ends beyond " X64
+                   ", the limit of phys-bits (%u)",
                    l->device_base, c->max_memory, limit, c->phys_bits);
     if (c->pci_hole64_size && l->hole64 < l->device_base + c->max_memory)
-        return bad(dev, error, "pci-hole64-base (" X64 ") is below the end of device memory (" X64 ")", l->hole64,
-                   l->device_base + c->max_memory);
+        return bad(dev, error,
+                   "pci-hole64-base (" X64 ") is below the end of device memory (" X64 ")",
+                   l->hole64, l->device_base + c->max_memory);
     if (c->pci_hole64_size && l->hole64 + c->pci_hole64_size > limit)
         return bad(dev, error,
                    "pci-hole64-base " X64 " with pci-hole64-size " X64 " ends beyond " X64
@@ -221,7 +245,8 @@ gboolean board_layout_check(DeviceSet *set, guint64 base_ram, GError **error)
     const BoardConfig *c = board_config(set);
 
     if (base_ram > c->max_memory)
-        return bad(dev, error, "base RAM is " X64 " bytes, but max-memory is " X64, base_ram, c->max_memory);
+        return bad(dev, error, "base RAM is " X64 " bytes, but max-memory is " X64, base_ram,
+                   c->max_memory);
     Layout l = layout_compute(dev, base_ram);
     return layout_check(dev, &l, base_ram, error);
 }

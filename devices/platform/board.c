@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * board.c - the board: a device like others whose properties are everything about the chipset, the tables and the memory layout.
+ * board.c - the board: a device like others whose properties are everything about the chipset,
+ * the tables and the memory layout.
  *
- * It has no registers itself; its parts have (each a Device with its lock and state rows), and they read the board's
- * rows. Order of the parts counts: the host bridge makes the PCI bus that the LPC bridge plugs into. At power-on the
- * parts run first, then the board publishes the tables, when CPU slots and memory are known.
+ * It has no registers itself; its parts have (each a Device with its lock and state rows), and
+ * they read the board's rows. Order of the parts counts: the host bridge makes the PCI bus that
+ * the LPC bridge plugs into. At power-on the parts run first, then the board publishes the
+ * tables, when CPU slots and memory are known.
  */
 #include "../mem/memory-backend.h"
 #include "parts.h"
@@ -42,7 +44,8 @@ void board_guest_shutdown(DeviceSet *set)
 /* On failure the core frees the parts that are there. */
 static gboolean realize(Device *dev, GError **error)
 {
-    static const char *const parts[] = { PART_HOST_BRIDGE, PART_LPC, PART_RTC, PART_FW_CFG, PART_CPU_HOTPLUG };
+    static const char *const parts[] = { PART_HOST_BRIDGE, PART_LPC, PART_RTC, PART_FW_CFG,
+                                         PART_CPU_HOTPLUG };
 
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
         if (!device_part_new(dev, parts[i], error))
@@ -82,4 +85,9 @@ static const DeviceOps board_ops = {
     .abi = abi,
 };
 
-const DeviceType board_type = { .name = "board", .size = sizeof(Board), .ops = &board_ops, .state = state_none };
+const DeviceType board_type = {
+    .name = "board",
+    .size = sizeof(Board),
+    .ops = &board_ops,
+    .state = state_none,
+};

@@ -12,18 +12,21 @@
 
 const BoardConfig *board_config(DeviceSet *set); /* NULL without a board */
 
-/* ---- memory layout (devices/platform/board-resolve.c). Until it is committed the rows lowmem, device-memory-base and
- * pci-hole64-base may be unset; BASE_RAM is the size of all base RAM together. [main] ---- */
+/* ---- memory layout (devices/platform/board-resolve.c). Until it is committed the rows lowmem,
+ * device-memory-base and pci-hole64-base may be unset; BASE_RAM is the size of all base RAM
+ * together. [main] ---- */
 /* RAM below 4 GiB at most: the row, or what it will be. */
 guint64  board_lowmem(DeviceSet *set, guint64 base_ram);
-/* Whether BASE_RAM, device memory and the windows fit below max-memory and phys-bits, and do not overlap. Changes nothing. */
+/* Whether BASE_RAM, device memory and the windows fit below max-memory and phys-bits, and do not
+ * overlap. Changes nothing. */
 gboolean board_layout_check(DeviceSet *set, guint64 base_ram, GError **error);
 /* The machine starts, after a successful check: fills those of the three rows that nobody gave. */
 void     board_layout_commit(DeviceSet *set, guint64 base_ram);
 
 /* ---- fw_cfg (devices/platform/fw-cfg.c): QEMU's documented interface ---- */
 
-/* Adds or replaces a file; takes a reference. Machine paused (tables are built at power-on). Files keep their selector key over replacements. */
+/* Adds or replaces a file; takes a reference. Machine paused (tables are built at power-on).
+ * Files keep their selector key over replacements. */
 void fw_cfg_set_file(DeviceSet *set, const char *name, GBytes *content);
 void fw_cfg_set_key(DeviceSet *set, guint16 key, GBytes *content);
 GBytes *fw_cfg_get_file(DeviceSet *set, const char *name);
@@ -41,8 +44,8 @@ guint64 pci_ecam_base(DeviceSet *set);
 
 /* ---- ACPI and SMBIOS (devices/acpi): built at power-on from the set ---- */
 
-/* One blob of tables as fw_cfg's etc/acpi/tables with the pointers and checksums that its etc/table-loader
- * script patches; the linux-loader patches them itself. */
+/* One blob of tables as fw_cfg's etc/acpi/tables with the pointers and checksums that its
+ * etc/table-loader script patches; the linux-loader patches them itself. */
 typedef struct {
     guint32 offset; /* of a little-endian pointer of SIZE bytes, an offset into the tables blob */
     guint8  size;
@@ -77,5 +80,6 @@ GByteArray *smbios_build_tables(DeviceSet *set);
 void        smbios_anchor(guint64 address, gsize table_len, guint8 out[24]);
 void        smbios_publish_fw_cfg(DeviceSet *set);
 
-/* The board's abi hook: one leaf a table, "acpi:FACP" ..., over the bytes before relocation, and "smbios". */
+/* The board's abi hook: one leaf a table, "acpi:FACP" ..., over the bytes before relocation, and
+ * "smbios". */
 void        acpi_abi(Device *board, AbiSink *sink);

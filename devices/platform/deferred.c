@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * deferred.c - see deferred.h. Requests come from any thread; what they set is atomic, and the request itself is a post to the main
- * thread, where it runs and where it is taken back when the owner goes.
+ * deferred.c - see deferred.h. Requests come from any thread; what they set is atomic, and the
+ * request itself is a post to the main thread, where it runs and where it is taken back when the
+ * owner goes.
  */
 #include "deferred.h"
 

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fw-cfg.c - QEMU's documented firmware configuration interface (docs/specs/fw_cfg.rst there), ports 0x510-0x51b.
+ * fw-cfg.c - QEMU's documented firmware configuration interface (docs/specs/fw_cfg.rst there),
+ * ports 0x510-0x51b.
  *
- * Items are byte strings under 14-bit keys; named files take keys from 0x20 in the order in which they first appear and keep them, so
- * that a selector stays good when tables are rebuilt at reset. The directory lists them by name. Nothing is writable: a
- * write through DMA is answered with the error bit, one through the data port is ignored.
+ * Items are byte strings under 14-bit keys; named files take keys from 0x20 in the order in
+ * which they first appear and keep them, so that a selector stays good when tables are rebuilt
+ * at reset. The directory lists them by name. Nothing is writable: a write through DMA is
+ * answered with the error bit, one through the data port is ignored.
  *
- * The guest chooses every number in a DMA descriptor. Lengths run to 4 GiB and addresses to 2^64, so each step is checked on
- * its own: what an item does not have reads as zeros (the interface says so), RAM is the only target, and
- * what does not fit into it ends the transfer with the error bit. The length bounds the work: it is that of filling RAM once.
+ * The guest chooses every number in a DMA descriptor. Lengths run to 4 GiB and addresses to
+ * 2^64, so each step is checked on its own: what an item does not have reads as zeros (the
+ * interface says so), RAM is the only target, and what does not fit into it ends the transfer
+ * with the error bit. The length bounds the work: it is that of filling RAM once.
  */
 #include "../cpu/cpu.h"
 #include "../mem/memory-backend.h"
@@ -27,7 +30,6 @@ enum {
     KEY_FILE_FIRST = 0x20,
     KEY_WRITE_CHANNEL = 0x4000, /* historic; ignored */
     KEY_ARCH_LOCAL = 0x8000,
-    KEY_IRQ0_OVERRIDE = KEY_ARCH_LOCAL + 2,
 };
 
 enum {
@@ -202,7 +204,6 @@ static void set_constants(FwCfg *f, const BoardConfig *c)
     set_uuid(f, c->uuid);
     set_number(f, KEY_NOGRAPHIC, 2, 1);
     set_number(f, KEY_BOOT_MENU, 2, 0);
-    set_number(f, KEY_IRQ0_OVERRIDE, 1, 1); /* the PIT is on pin 2 of the IOAPIC */
     build_directory(f);
 }
 
@@ -281,7 +282,9 @@ static void port_write(gpointer opaque, guint64 offset, guint64 value, unsigned 
         select_item(opaque, (guint16)value);
 }
 
-static const IoOps port_ops = { .read = port_read, .write = port_write, .min_size = 1, .max_size = 2 };
+static const IoOps port_ops = {
+    .read = port_read, .write = port_write, .min_size = 1, .max_size = 2
+};
 
 /* ---- DMA ---- */
 
@@ -319,13 +322,15 @@ static void dma_run(FwCfg *f)
 
     f->dma_address = 0;
     if (!vm_memory_read(vm, at, raw, sizeof raw)) {
-        device_guest_error(&f->dev, "DMA descriptor at 0x%" G_GINT64_MODIFIER "x is not in RAM", at);
+        device_guest_error(&f->dev, "DMA descriptor at 0x%" G_GINT64_MODIFIER "x is not in RAM",
+                           at);
         return;
     }
     guint32 control = GUINT32_SWAP_LE_BE(le32_get(raw));
     if (control & DMA_SELECT)
         select_item(f, (guint16)(control >> 16));
-    if (!transfer(f, control, GUINT64_SWAP_LE_BE(le64_get(raw + 8)), GUINT32_SWAP_LE_BE(le32_get(raw + 4)))) {
+    if (!transfer(f, control, GUINT64_SWAP_LE_BE(le64_get(raw + 8)),
+                  GUINT32_SWAP_LE_BE(le32_get(raw + 4)))) {
         status[3] = DMA_ERROR;
         device_guest_error(&f->dev, "DMA transfer refused (control 0x%x)", control);
     }
@@ -379,10 +384,12 @@ static void fw_cfg_publish(Device *dev)
     Vm *vm = device_set_vm(dev->set);
     g_autoptr(GError) error = NULL;
 
-    f->ports = iobus_add(vm, IO_PIO, PORT_SELECTOR, 2, &port_ops, f, &dev->lock, 0, "fw_cfg", &error);
+    f->ports =
+        iobus_add(vm, IO_PIO, PORT_SELECTOR, 2, &port_ops, f, &dev->lock, 0, "fw_cfg", &error);
     g_assert_no_error(error); /* claimed in realize */
     if (board_config(dev->set)->fw_cfg_dma)
-        f->dma = iobus_add(vm, IO_PIO, PORT_DMA, 8, &dma_ops, f, &dev->lock, 0, "fw_cfg-dma", &error);
+        f->dma =
+            iobus_add(vm, IO_PIO, PORT_DMA, 8, &dma_ops, f, &dev->lock, 0, "fw_cfg-dma", &error);
     g_assert_no_error(error);
 }
 
@@ -434,4 +441,9 @@ static const DeviceOps fw_cfg_ops = {
     .abi = fw_cfg_abi,
 };
 
-const DeviceType fw_cfg_type = { .name = PART_FW_CFG, .size = sizeof(FwCfg), .ops = &fw_cfg_ops, .state = fw_cfg_state };
+const DeviceType fw_cfg_type = {
+    .name = PART_FW_CFG,
+    .size = sizeof(FwCfg),
+    .ops = &fw_cfg_ops,
+    .state = fw_cfg_state,
+};

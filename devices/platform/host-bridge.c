@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * host-bridge.c - the Q35 host bridge (Intel 3 Series Express chipset datasheet, chapter 5) and with it pcie.0: the ports
- * 0xcf8/0xcfc and the ECAM window.
+ * host-bridge.c - the Q35 host bridge (Intel 3 Series Express chipset datasheet, chapter 5) and
+ * with it pcie.0: the ports 0xcf8/0xcfc and the ECAM window.
  *
- * ECAM is enabled from reset on, at the rows ecam-base and ecam-size, although the chip comes up with it disabled: a guest that is entered
- * without firmware (PVH) finds its address in MCFG and nobody would have programmed it. Firmware may move it by PCIEXBAR as
- * usual. A move is a change of topology, so the hook posts it and holds the vCPUs until the main thread is done:
- * the guest uses the window with its next instruction.
+ * ECAM is enabled from reset on, at the rows ecam-base and ecam-size, although the chip comes up
+ * with it disabled: a guest that is entered without firmware (PVH) finds its address in MCFG and
+ * nobody would have programmed it. Firmware may move it by PCIEXBAR as usual. A move is a change
+ * of topology, so the hook posts it and holds the vCPUs until the main thread is done: the guest
+ * uses the window with its next instruction.
  *
- * The regions' hooks run without a lock. They touch one word of their own (the address latch, atomic); the lock that an
- * access needs is that of the function which it reaches, and the bus takes it. Under this device's lock they would nest.
+ * The regions' hooks run without a lock. They touch one word of their own (the address latch,
+ * atomic); the lock that an access needs is that of the function which it reaches, and the bus
+ * takes it. Under this device's lock they would nest.
  *
- * PAM (0x90-0x96) and SMRAM (0x9d) are registers only: they keep what is written, and no memory appears or
- * goes by them. There is no SMM.
+ * PAM (0x90-0x96) and SMRAM (0x9d) are registers only: they keep what is written, and no memory
+ * appears or goes by them. There is no SMM.
  */
 #include "../pci/bus.h"
 #include "parts.h"
@@ -73,28 +75,36 @@ static void ports_write(gpointer opaque, guint64 offset, guint64 value, unsigned
     guint32 address = (guint32)g_atomic_int_get((gint *)&hb->address);
     if (address & ADDRESS_ENABLE)
         pci_bus_config_write(hb->bus, (guint8)(address >> 16), (guint8)(address >> 8),
-                             (guint16)((address & 0xfc) + (offset - CONFIG_DATA)), (guint32)value, size);
+                             (guint16)((address & 0xfc) + (offset - CONFIG_DATA)), (guint32)value,
+                             size);
 }
 
-static const IoOps ports_ops = { .read = ports_read, .write = ports_write, .min_size = 1, .max_size = 4 };
+static const IoOps ports_ops = {
+    .read = ports_read, .write = ports_write, .min_size = 1, .max_size = 4
+};
 
-/* ---- ECAM (PCI Express base 7.2.2): bus in bits 27-20, device and function in 19-12, register in 11-0 ---- */
+/* ---- ECAM (PCI Express base 7.2.2): bus in bits 27-20, function 19-12, register 11-0 ---- */
 
 static guint64 ecam_read(gpointer opaque, guint64 offset, unsigned size)
 {
     HostBridge *hb = opaque;
-    return pci_bus_config_read(hb->bus, (guint8)(offset >> 20), (guint8)(offset >> 12), offset & 0xfff, size);
+    return pci_bus_config_read(hb->bus, (guint8)(offset >> 20), (guint8)(offset >> 12),
+                               offset & 0xfff, size);
 }
 
 static void ecam_write(gpointer opaque, guint64 offset, guint64 value, unsigned size)
 {
     HostBridge *hb = opaque;
-    pci_bus_config_write(hb->bus, (guint8)(offset >> 20), (guint8)(offset >> 12), offset & 0xfff, (guint32)value, size);
+    pci_bus_config_write(hb->bus, (guint8)(offset >> 20), (guint8)(offset >> 12), offset & 0xfff,
+                         (guint32)value, size);
 }
 
-static const IoOps ecam_ops = { .read = ecam_read, .write = ecam_write, .min_size = 1, .max_size = 4 };
+static const IoOps ecam_ops = {
+    .read = ecam_read, .write = ecam_write, .min_size = 1, .max_size = 4
+};
 
-/* What PCIEXBAR says: size by bits 2-1 (3 is reserved), base by the bits above that size. Lock held. */
+/* What PCIEXBAR says: size by bits 2-1 (3 is reserved), base by the bits above that size. Lock
+ * held. */
 static void ecam_wanted(const HostBridge *hb, guint64 *base, guint64 *size)
 {
     guint64 bar = le64_get(hb->fn.config + PCIEXBAR);
@@ -127,7 +137,8 @@ static void ecam_update(gpointer user)
     ecam_unmap(hb);
     if (size == 0)
         return;
-    hb->ecam = iobus_add(device_set_vm(hb->dev.set), IO_MMIO, base, size, &ecam_ops, hb, NULL, 0, "ecam", &error);
+    hb->ecam = iobus_add(device_set_vm(hb->dev.set), IO_MMIO, base, size, &ecam_ops, hb, NULL, 0,
+                         "ecam", &error);
     if (!hb->ecam) {
         device_guest_error(&hb->dev, "PCIEXBAR: %s", error->message);
         return;
@@ -138,8 +149,8 @@ static void ecam_update(gpointer user)
 
 /* ---- the function 00:00.0 ---- */
 
-/* D_LCK makes the register read-only, itself included, until reset, and closes D_OPEN. The write mask stays as it is: it
- * is part of the fingerprint, and this is run time. */
+/* D_LCK makes the register read-only, itself included, until reset, and closes D_OPEN. The write
+ * mask stays as it is: it is part of the fingerprint, and this is run time. */
 static void smram_written(PciFunction *fn, guint8 old)
 {
     if (old & SMRAM_D_LCK)
@@ -154,7 +165,8 @@ static void config_written(PciFunction *fn, guint16 offset, unsigned size, guint
 
     if (offset <= SMRAM && SMRAM < offset + size)
         smram_written(fn, (guint8)(old_value >> (SMRAM - offset) * 8));
-    if (offset < PCIEXBAR + 8 && PCIEXBAR < offset + size && pci_config_read(fn, offset, size) != old_value)
+    if (offset < PCIEXBAR + 8 && PCIEXBAR < offset + size &&
+        pci_config_read(fn, offset, size) != old_value)
         deferred_schedule_held(hb->move);
 }
 
@@ -163,8 +175,9 @@ static void build_config(HostBridge *hb, const BoardConfig *c)
     PciFunction *fn = &hb->fn;
     guint length = c->ecam_size == 256u << 20 ? 0 : c->ecam_size == 128u << 20 ? 1 : 2;
 
-    pci_function_init(fn, &hb->dev, HOST_BRIDGE_DEVFN, c->host_bridge_vendor_id, c->host_bridge_device_id,
-                      c->host_bridge_revision, 0x060000, c->subsystem_vendor_id, c->subsystem_device_id);
+    pci_function_init(fn, &hb->dev, HOST_BRIDGE_DEVFN, c->host_bridge_vendor_id,
+                      c->host_bridge_device_id, c->host_bridge_revision, 0x060000,
+                      c->subsystem_vendor_id, c->subsystem_device_id);
     le16_put(fn->config + 0x04, 0x0006); /* memory and bus master: hard-wired */
     le64_put(fn->config + PCIEXBAR, c->ecam_base | length << 1 | 1);
     le64_put(fn->wmask + PCIEXBAR, G_GUINT64_CONSTANT(0xffc000007));
@@ -198,7 +211,8 @@ static void host_bridge_publish(Device *dev)
     g_autoptr(GError) error = NULL;
 
     hb->lpc = device_set_part(dev->set, PART_LPC); /* realized after us: it plugs into our bus */
-    hb->ports = iobus_add(device_set_vm(dev->set), IO_PIO, 0xcf8, 8, &ports_ops, hb, NULL, 0, "pci-config", &error);
+    hb->ports = iobus_add(device_set_vm(dev->set), IO_PIO, 0xcf8, 8, &ports_ops, hb, NULL, 0,
+                          "pci-config", &error);
     g_assert_no_error(error); /* claimed in realize */
     pci_bus_publish(hb->bus, &hb->fn);
     ecam_update(hb);
@@ -271,7 +285,10 @@ static const DeviceOps host_bridge_ops = {
 };
 
 const DeviceType host_bridge_type = {
-    .name = PART_HOST_BRIDGE, .size = sizeof(HostBridge), .ops = &host_bridge_ops, .state = host_bridge_state
+    .name = PART_HOST_BRIDGE,
+    .size = sizeof(HostBridge),
+    .ops = &host_bridge_ops,
+    .state = host_bridge_state,
 };
 
 PciBus *pci_root_bus(DeviceSet *set)

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lpc.c - the ICH9 LPC bridge at 00:1f.0 (Intel ICH9 datasheet, chapter 13): configuration space, the ACPI block's place,
- * and the ways to reset.
+ * lpc.c - the ICH9 LPC bridge at 00:1f.0 (Intel ICH9 datasheet, chapter 13): configuration
+ * space, the ACPI block's place, and the ways to reset.
  *
- * PMBASE and ACPI_CNTL come up programmed and enabled by the rows pm-base and sci-irq, so that a guest without firmware finds what FADT
- * says. Firmware may program them anew: the block moves and the SCI changes pins as a deferred topology change, like ECAM in
- * host-bridge.c. PIRQ routing and RCBA are registers that firmware expects to keep what it wrote; no PCI interrupt
+ * PMBASE and ACPI_CNTL come up programmed and enabled by the rows pm-base and sci-irq, so that a
+ * guest without firmware finds what FADT says. Firmware may program them anew: the block moves
+ * and the SCI changes pins as a deferred topology change, like ECAM in host-bridge.c. PIRQ
+ * routing and RCBA are registers that firmware expects to keep what it wrote; no PCI interrupt
  * goes through the former on this board, and nothing is behind the latter.
  *
- * Resets: 0xcf9, bit 0 of port 0x92, and the 8042's pulse (0xfe to port 0x64). There is no 8042: its status reads as 0xff, which every
- * probe takes as absence after a few reads. Port 0x80 swallows POST codes without a stop of the vCPU.
+ * Resets: 0xcf9, bit 0 of port 0x92, and the 8042's pulse (0xfe to port 0x64). There is no 8042:
+ * its status reads as 0xff, which every probe takes as absence after a few reads. Port 0x80
+ * swallows POST codes without a stop of the vCPU.
  */
 #include "../pci/bus.h"
 #include "parts.h"
@@ -62,14 +64,17 @@ static void block_write(gpointer opaque, guint64 offset, guint64 value, unsigned
         board_guest_shutdown(lpc->dev.set);
 }
 
-static const IoOps block_ops = { .read = block_read, .write = block_write, .min_size = 1, .max_size = 4 };
+static const IoOps block_ops = {
+    .read = block_read, .write = block_write, .min_size = 1, .max_size = 4
+};
 
 static void pm_timer_due(gpointer user)
 {
     pm_update(&((Lpc *)user)->pm);
 }
 
-/* ACPI_CNTL bits 2-0: 0 to 2 are interrupts 9 to 11; 4 and 5 are 20 and 21; the rest is reserved. */
+/* ACPI_CNTL bits 2-0: 0 to 2 are interrupts 9 to 11; 4 and 5 are 20 and 21; the rest is
+ * reserved. */
 static guint sci_wanted(const Lpc *lpc)
 {
     static const guint8 pins[8] = { 9, 10, 11, 9, 20, 21, 9, 9 };
@@ -88,8 +93,8 @@ static void block_map(Lpc *lpc, guint32 base)
 {
     g_autoptr(GError) error = NULL;
 
-    lpc->pm_region = iobus_add(device_set_vm(lpc->dev.set), IO_PIO, base, PM_BLOCK_SIZE, &block_ops, lpc,
-                               &lpc->dev.lock, 0, "acpi-pm", &error);
+    lpc->pm_region = iobus_add(device_set_vm(lpc->dev.set), IO_PIO, base, PM_BLOCK_SIZE, &block_ops,
+                               lpc, &lpc->dev.lock, 0, "acpi-pm", &error);
     if (lpc->pm_region)
         lpc->pm_at = base;
     else
@@ -116,7 +121,8 @@ static void lpc_update(gpointer user)
     Lpc *lpc = user;
 
     lock_take(&lpc->dev.lock);
-    guint32 base = lpc->fn.config[ACPI_CNTL] & ACPI_EN ? le16_get(lpc->fn.config + PMBASE) & 0xff80u : 0;
+    guint32 base =
+        lpc->fn.config[ACPI_CNTL] & ACPI_EN ? le16_get(lpc->fn.config + PMBASE) & 0xff80u : 0;
     guint gsi = sci_wanted(lpc);
     lock_drop(&lpc->dev.lock);
     if (lpc->dev.state != DEVICE_PUBLISHED)
@@ -136,7 +142,8 @@ static void config_written(PciFunction *fn, guint16 offset, unsigned size, guint
 {
     Lpc *lpc = (Lpc *)fn->dev;
 
-    if (offset <= ACPI_CNTL && PMBASE < offset + size && pci_config_read(fn, offset, size) != old_value)
+    if (offset <= ACPI_CNTL && PMBASE < offset + size &&
+        pci_config_read(fn, offset, size) != old_value)
         deferred_schedule_held(lpc->move);
 }
 
@@ -144,8 +151,8 @@ static void build_config(Lpc *lpc, const BoardConfig *c)
 {
     PciFunction *fn = &lpc->fn;
 
-    pci_function_init(fn, &lpc->dev, LPC_DEVFN, c->lpc_vendor_id, c->lpc_device_id, c->lpc_revision, 0x060100,
-                      c->subsystem_vendor_id, c->subsystem_device_id);
+    pci_function_init(fn, &lpc->dev, LPC_DEVFN, c->lpc_vendor_id, c->lpc_device_id, c->lpc_revision,
+                      0x060100, c->subsystem_vendor_id, c->subsystem_device_id);
     le16_put(fn->config + 0x04, 0x0007); /* I/O, memory and bus master: hard-wired */
     le32_put(fn->config + PMBASE, c->pm_base | 1u);
     le32_put(fn->wmask + PMBASE, 0xff80);
@@ -244,10 +251,12 @@ static gboolean lpc_realize(Device *dev, GError **error)
     return TRUE;
 }
 
-static IoRegion *fixed_port(Lpc *lpc, guint16 port, const IoOps *ops, GMutex *lock, guint32 flags, const char *name)
+static IoRegion *fixed_port(Lpc *lpc, guint16 port, const IoOps *ops, GMutex *lock, guint32 flags,
+                            const char *name)
 {
     g_autoptr(GError) error = NULL;
-    IoRegion *region = iobus_add(device_set_vm(lpc->dev.set), IO_PIO, port, 1, ops, lpc, lock, flags, name, &error);
+    IoRegion *region = iobus_add(device_set_vm(lpc->dev.set), IO_PIO, port, 1, ops, lpc, lock,
+                                 flags, name, &error);
 
     g_assert_no_error(error); /* claimed in realize */
     return region;
@@ -258,8 +267,9 @@ static void lpc_publish(Device *dev)
     Lpc *lpc = (Lpc *)dev;
 
     lpc->port92_region = fixed_port(lpc, 0x92, &port92_ops, &dev->lock, 0, "port92");
-    lpc->i8042_region = fixed_port(lpc, 0x64, &i8042_ops, NULL, 0, "i8042");            /* no state */
-    lpc->post_region = fixed_port(lpc, 0x80, &post_ops, NULL, IO_COALESCED, "post-port"); /* no state */
+    lpc->i8042_region = fixed_port(lpc, 0x64, &i8042_ops, NULL, 0, "i8042"); /* no state */
+    lpc->post_region =
+        fixed_port(lpc, 0x80, &post_ops, NULL, IO_COALESCED, "post-port"); /* no state */
     pci_bus_publish(pci_root_bus(dev->set), &lpc->fn);
     lpc_update(lpc);
 }
@@ -347,7 +357,12 @@ static const DeviceOps lpc_ops = {
     .abi = lpc_abi,
 };
 
-const DeviceType lpc_type = { .name = PART_LPC, .size = sizeof(Lpc), .ops = &lpc_ops, .state = lpc_state };
+const DeviceType lpc_type = {
+    .name = PART_LPC,
+    .size = sizeof(Lpc),
+    .ops = &lpc_ops,
+    .state = lpc_state,
+};
 
 /* ---- for others ---- */
 

@@ -14,8 +14,9 @@
 #define HOST_BRIDGE_DEVFN 0x00
 #define LPC_DEVFN 0xf8
 
-/* The reset control register, port 0xcf9: it lies within the four ports of the PCI address register and so is reached
- * through the host bridge's region. Takes the LPC bridge's lock. [any] */
+/* The reset control register, port 0xcf9: it lies within the four ports of the PCI address
+ * register and so is reached through the host bridge's region. Takes the LPC bridge's lock.
+ * [any] */
 guint8 lpc_reset_control_read(Device *lpc);
 void   lpc_reset_control_write(Device *lpc, guint8 value);
 
@@ -23,7 +24,8 @@ void   lpc_reset_control_write(Device *lpc, guint8 value);
 void board_guest_reset(DeviceSet *set);
 void board_guest_shutdown(DeviceSet *set);
 
-/* Parses the row rtc-base: seconds that the RTC is ahead of NOW_S (UTC, seconds since 1970) at the start. */
+/* Parses the row rtc-base: seconds that the RTC is ahead of NOW_S (UTC, seconds since 1970) at
+ * the start. */
 gboolean board_rtc_offset(const char *base, gint64 now_s, gint64 *offset_s);
 
 /* board-resolve.c: the resolve hook of the board. */

@@ -2,14 +2,16 @@
 /*
  * pm.c - PM1 event and control, PM timer, GPE0 and SMI_EN.
  *
- * The PM timer is not counted: its value follows from the virtual clock, and so does TMR_STS, which is brought up to date
- * whenever somebody looks. Only while TMR_EN is set and TMR_STS is clear would a carry interrupt, and only then a host timer
- * is armed: an idle machine wakes nobody. Points in time are kept as virtual clock values; that clock is saved
- * and restored with the interrupt controllers.
+ * The PM timer is not counted: its value follows from the virtual clock, and so does TMR_STS,
+ * which is brought up to date whenever somebody looks. Only while TMR_EN is set and TMR_STS is
+ * clear would a carry interrupt, and only then a host timer is armed: an idle machine wakes
+ * nobody. Points in time are kept as virtual clock values; that clock is saved and restored with
+ * the interrupt controllers.
  *
- * Registers are handled as aligned dwords with a mask of the bytes that the access covers, so every width comes out right.
- * There is no SMM: SCI_EN is always set (FADT has no SMI_CMD) and APMC_EN reads as set, since firmware takes that
- * as "already set up" instead of waiting for an SMI that never comes.
+ * Registers are handled as aligned dwords with a mask of the bytes that the access covers, so
+ * every width comes out right. There is no SMM: SCI_EN is always set (FADT has no SMI_CMD) and
+ * APMC_EN reads as set, since firmware takes that as "already set up" instead of waiting for an
+ * SMI that never comes.
  */
 #include "pm.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * rtc-time.c - see rtc-time.h. Formats: BCD or binary, 24 hours or 12 with bit 7 for PM (MC146818A data sheet, table 3).
+ * rtc-time.c - see rtc-time.h. Formats: BCD or binary, 24 hours or 12 with bit 7 for PM
+ * (MC146818A data sheet, table 3).
  *
- * Arithmetic is in seconds as gint64: the farthest date that bytes can spell is in the year 16665 or so, which timegm() takes
- * without overflow, months and days out of range included.
+ * Arithmetic is in seconds as gint64: the farthest date that bytes can spell is in the year
+ * 16665 or so, which timegm() takes without overflow, months and days out of range included.
  */
 #include "rtc-time.h"
 
@@ -15,8 +16,8 @@
 
 gboolean rtc_is_time_register(guint index)
 {
-    return index == RTC_CENTURY || (index <= RTC_YEAR && index != RTC_SECONDS_ALARM && index != RTC_MINUTES_ALARM &&
-                                    index != RTC_HOURS_ALARM);
+    return index == RTC_CENTURY || (index <= RTC_YEAR && index != RTC_SECONDS_ALARM &&
+                                    index != RTC_MINUTES_ALARM && index != RTC_HOURS_ALARM);
 }
 
 static guint8 to_reg(gint64 value, guint8 reg_b)
@@ -73,7 +74,8 @@ gint64 rtc_decode(const guint8 *cmos, guint8 reg_b)
         .tm_hour = hour_from_reg(cmos[RTC_HOURS], reg_b),
         .tm_mday = from_reg(cmos[RTC_DAY_OF_MONTH], reg_b),
         .tm_mon = from_reg(cmos[RTC_MONTH], reg_b) - 1,
-        .tm_year = from_reg(cmos[RTC_YEAR], reg_b) + from_reg(cmos[RTC_CENTURY], reg_b) * 100 - 1900,
+        .tm_year =
+            from_reg(cmos[RTC_YEAR], reg_b) + from_reg(cmos[RTC_CENTURY], reg_b) * 100 - 1900,
     };
     return timegm(&tm);
 }

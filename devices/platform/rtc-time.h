@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * rtc-time.h - private to devices/platform: the MC146818's time registers as bytes, to and from seconds since 1970.
- * Pure functions; no bytes are invalid, since a guest can write any: what is out of range is carried into the next field.
+ * rtc-time.h - private to devices/platform: the MC146818's time registers as bytes, to and from
+ * seconds since 1970. Pure functions; no bytes are invalid, since a guest can write any: what is
+ * out of range is carried into the next field.
  */
 #pragma once
 

@@ -2,13 +2,15 @@
 /*
  * rtc.c - MC146818 real-time clock and 128 bytes of CMOS RAM at ports 0x70/0x71.
  *
- * Time is not counted but derived: second = (UTC + phase) / 1 s + offset, where the phase says at which fraction of a host
- * second this clock ticks. Setting the time changes the offset, restarting the divider changes the phase. While the clock stands (SET,
- * or divider held in reset) the time registers are plain bytes; they are decoded when it goes on.
+ * Time is not counted but derived: second = (UTC + phase) / 1 s + offset, where the phase says
+ * at which fraction of a host second this clock ticks. Setting the time changes the offset,
+ * restarting the divider changes the phase. While the clock stands (SET, or divider held in
+ * reset) the time registers are plain bytes; they are decoded when it goes on.
  *
- * Flags of register C follow from what has passed since somebody last looked (seen_s, pf_at), so that polling guests see
- * them without any timer. One host timer is armed, and only while an enabled interrupt is due. IRQ 8 is a level here: up
- * while IRQF is set, down when register C is read.
+ * Flags of register C follow from what has passed since somebody last looked (seen_s, pf_at), so
+ * that polling guests see them without any timer. One host timer is armed, and only while an
+ * enabled interrupt is due. IRQ 8 is a level here: up while IRQF is set, down when register C is
+ * read.
  *
  * The index port has no effect of its own, hence its writes may be coalesced by KVM.
  */
@@ -150,8 +152,8 @@ static gint64 earliest(gint64 a, gint64 b)
     return a < 0 || b < a ? b : a;
 }
 
-/* Virtual clock of the next enabled interrupt whose flag is still clear; -1: none. What came due since somebody last looked
- * (after a load the world went on meanwhile) is due now. */
+/* Virtual clock of the next enabled interrupt whose flag is still clear; -1: none. What came due
+ * since somebody last looked (after a load the world went on meanwhile) is due now. */
 static gint64 next_deadline(const Rtc *rtc)
 {
     guint8 wanted = rtc->cmos[REG_B] & (guint8)~rtc->cmos[REG_C];
@@ -176,7 +178,8 @@ static gint64 next_deadline(const Rtc *rtc)
 /* Interrupt and timer follow the registers. */
 static void settle(Rtc *rtc)
 {
-    gboolean irq = (rtc->cmos[REG_B] & rtc->cmos[REG_C] & (BC_PERIODIC | BC_ALARM | BC_UPDATE)) != 0;
+    gboolean irq =
+        (rtc->cmos[REG_B] & rtc->cmos[REG_C] & (BC_PERIODIC | BC_ALARM | BC_UPDATE)) != 0;
     rtc->cmos[REG_C] = (rtc->cmos[REG_C] & (guint8)~C_IRQF) | (irq ? C_IRQF : 0);
     irq_line_set(rtc->irq, irq);
 
@@ -373,13 +376,15 @@ static gboolean rtc_realize(Device *dev, GError **error)
     Vm *vm = device_set_vm(dev->set);
     gint64 fraction;
 
-    if (!device_claim_io(dev, IO_PIO, 0x70, 2, "rtc", error) || !device_claim_irq(dev, RTC_IRQ, "rtc", error))
+    if (!device_claim_io(dev, IO_PIO, 0x70, 2, "rtc", error) ||
+        !device_claim_irq(dev, RTC_IRQ, "rtc", error))
         return FALSE;
     rtc->irq = irq_line_new(vm, RTC_IRQ, PART_RTC);
     rtc->timer = vm_timer_new(vm, &dev->lock, timer_due, rtc);
     rtc->cmos[REG_A] = 0x26; /* 32768 Hz crystal, 1024 Hz periodic rate */
     rtc->cmos[REG_B] = RTC_B_24H;
-    board_rtc_offset(board_config(dev->set)->rtc_base, vm_utc_ns(vm) / NS_PER_S, &rtc->base_offset_s);
+    board_rtc_offset(board_config(dev->set)->rtc_base, vm_utc_ns(vm) / NS_PER_S,
+                     &rtc->base_offset_s);
     rtc->offset_s = rtc->base_offset_s;
     rtc->seen_s = now_s(rtc, &fraction);
     rtc->pf_at = next_period(vm_clock_ns(vm), period_ticks(rtc));
@@ -392,9 +397,11 @@ static void rtc_publish(Device *dev)
     Vm *vm = device_set_vm(dev->set);
     g_autoptr(GError) error = NULL;
 
-    rtc->index_region = iobus_add(vm, IO_PIO, 0x70, 1, &index_ops, rtc, &dev->lock, IO_COALESCED, "rtc-index", &error);
+    rtc->index_region = iobus_add(vm, IO_PIO, 0x70, 1, &index_ops, rtc, &dev->lock, IO_COALESCED,
+                                  "rtc-index", &error);
     g_assert_no_error(error); /* claimed in realize */
-    rtc->data_region = iobus_add(vm, IO_PIO, 0x71, 1, &data_ops, rtc, &dev->lock, 0, "rtc-data", &error);
+    rtc->data_region =
+        iobus_add(vm, IO_PIO, 0x71, 1, &data_ops, rtc, &dev->lock, 0, "rtc-data", &error);
     g_assert_no_error(error);
 }
 
@@ -431,10 +438,11 @@ static gboolean rtc_post_load(Device *dev, GError **error)
     Rtc *rtc = (Rtc *)dev;
 
     if (rtc->phase_ns < 0 || rtc->phase_ns >= NS_PER_S)
-        return error_set(error, "State of device '%s': phase_ns is %" G_GINT64_FORMAT ", not below one second", dev->id,
-                         rtc->phase_ns);
-    if (ABS(rtc->offset_s / 2) > OFFSET_LIMIT / 2 || ABS(rtc->base_offset_s / 2) > OFFSET_LIMIT / 2 ||
-        ABS(rtc->seen_s / 2) > OFFSET_LIMIT / 2)
+        return error_set(
+            error, "State of device '%s': phase_ns is %" G_GINT64_FORMAT ", not below one second",
+            dev->id, rtc->phase_ns);
+    if (ABS(rtc->offset_s / 2) > OFFSET_LIMIT / 2 ||
+        ABS(rtc->base_offset_s / 2) > OFFSET_LIMIT / 2 || ABS(rtc->seen_s / 2) > OFFSET_LIMIT / 2)
         return error_set(error, "State of device '%s': time is out of range", dev->id);
     rtc->index &= 0x7f;
     rtc->cmos[REG_A] &= (guint8)~A_UIP;
@@ -463,4 +471,9 @@ static const DeviceOps rtc_ops = {
     .post_load = rtc_post_load,
 };
 
-const DeviceType rtc_type = { .name = PART_RTC, .size = sizeof(Rtc), .ops = &rtc_ops, .state = rtc_state };
+const DeviceType rtc_type = {
+    .name = PART_RTC,
+    .size = sizeof(Rtc),
+    .ops = &rtc_ops,
+    .state = rtc_state,
+};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * board-test.h - a machine with a board on the test accelerator, for tests of the board's parts. The test is the CPU: it accesses
- * ports and memory as one does, moves the virtual clock, and looks at interrupt pins and at what the machine was told.
+ * board-test.h - a machine with a board on the test accelerator, for tests of the board's parts.
+ * The test is the CPU: it accesses ports and memory as one does, moves the virtual clock, and
+ * looks at interrupt pins and at what the machine was told.
  */
 #pragma once
 
@@ -173,8 +174,9 @@ static inline void step(BoardTest *t, gint64 ns)
 #define NS_PER_MS G_GINT64_CONSTANT(1000000)
 #define NS_PER_S G_GINT64_CONSTANT(1000000000)
 
-/* Saves PART, loads it into the same part of a second machine whose clock says the same, and checks that a second save
- * is equal. The second machine is left to the caller for comparing what a guest reads. */
+/* Saves PART, loads it into the same part of a second machine whose clock says the same, and
+ * checks that a second save is equal. The second machine is left to the caller for comparing
+ * what a guest reads. */
 static inline void board_test_move(BoardTest *from, BoardTest *to, const char *part)
 {
     g_autoptr(GError) error = NULL;

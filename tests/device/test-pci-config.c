@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* PCI configuration space by ports and ECAM, masks, the host bridge's registers, slots of the bus. */
+/* PCI configuration space by ports and ECAM, masks, the host bridge's registers, slots of the
+ * bus. */
 #include "board-test.h"
 
 #define HB 0x00
@@ -24,8 +25,9 @@ static void test_ids(void)
     g_assert_cmphex(cfg_in(&t, LPC, 0x0e, 1), ==, 0x00);
     board_test_clear(&t);
 
-    board_test_init(&t, "{\"driver\": \"board\", \"host-bridge-device-id\": 4660, \"lpc-revision\": 9, "
-                        "\"subsystem-device-id\": 7}");
+    board_test_init(&t,
+                    "{\"driver\": \"board\", \"host-bridge-device-id\": 4660, \"lpc-revision\": 9, "
+                    "\"subsystem-device-id\": 7}");
     g_assert_cmphex(cfg_in(&t, HB, 0x00, 4), ==, 0x12348086);
     g_assert_cmphex(cfg_in(&t, LPC, 0x08, 1), ==, 9);
     g_assert_cmphex(cfg_in(&t, LPC, 0x2e, 2), ==, 7);
@@ -210,8 +212,9 @@ static void test_ecam_rows(void)
 {
     BoardTest t;
 
-    board_test_init(&t, "{\"driver\": \"board\", \"ecam-base\": 3758096384, \"ecam-size\": 134217728, "
-                        "\"pci-hole32-base\": 2952790016, \"pci-hole32-size\": 805306368}");
+    board_test_init(&t,
+                    "{\"driver\": \"board\", \"ecam-base\": 3758096384, \"ecam-size\": 134217728, "
+                    "\"pci-hole32-base\": 2952790016, \"pci-hole32-size\": 805306368}");
     g_assert_cmphex(cfg_in(&t, HB, 0x60, 4), ==, 0xe0000003);
     g_assert_cmphex(pci_ecam_base(t.set), ==, 0xe0000000);
     g_assert_cmphex(mem_in(&t, ecam(0xe0000000, HB, 0), 4), ==, 0x29c08086);
@@ -253,7 +256,8 @@ static void test_slots(void)
     g_assert_cmpstr(pci_bus_name(bus), ==, "pcie.0");
     pci_function_init(fn, &dev, LPC, 0x1234, 0x5678, 0, 0, 0, 0);
     g_assert_false(pci_bus_claim(bus, fn, &error));
-    g_assert_cmpstr(error->message, ==, "Device 'late': PCI slot pcie.0:1f.0 is in use by device 'board.0/ICH9-LPC'");
+    g_assert_cmpstr(error->message, ==,
+                    "Device 'late': PCI slot pcie.0:1f.0 is in use by device 'board.0/ICH9-LPC'");
     fn->devfn = 0x18;
     g_assert_true(pci_bus_claim(bus, fn, NULL));
     g_assert_cmphex(cfg_in(&t, 0x18, 0, 4), ==, 0xffffffff); /* claimed is not yet there */
@@ -279,7 +283,8 @@ static void test_save_load(void)
     board_test_move(&a, &b, "q35-host-bridge");
     g_assert_cmphex(inl(&b, 0xcf8), ==, 0x80000094);
     for (guint reg = 0; reg < 256; reg += 4)
-        g_assert_cmphex(mem_in(&a, ecam(0xe0000000, HB, reg), 4), ==, mem_in(&b, ecam(0xe0000000, HB, reg), 4));
+        g_assert_cmphex(mem_in(&a, ecam(0xe0000000, HB, reg), 4), ==,
+                        mem_in(&b, ecam(0xe0000000, HB, reg), 4));
     g_assert_cmphex(mem_in(&b, ecam(0xe0000000, HB, 0), 4), ==, 0x29c08086);
     cfg_out(&b, HB, 0x9d, 0, 1);
     g_assert_cmphex(cfg_in(&b, HB, 0x9d, 1), ==, 0x1a); /* the lock came along */
@@ -300,7 +305,8 @@ static void test_load_keeps_read_only(void)
     memset(raw + 0x60, 0, 8);
     g_autoptr(GVariant) saved = device_save(device_set_part(t.set, "q35-host-bridge"));
     g_variant_dict_init(&dict, saved);
-    g_variant_dict_insert_value(&dict, "config", g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, raw, 256, 1));
+    g_variant_dict_insert_value(&dict, "config",
+                                g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, raw, 256, 1));
     g_autoptr(GVariant) record = g_variant_ref_sink(g_variant_dict_end(&dict));
     g_assert_true(device_load(device_set_part(t.set, "q35-host-bridge"), record, &error));
     g_assert_cmphex(cfg_in(&t, HB, 0, 4), ==, 0x29c08086);

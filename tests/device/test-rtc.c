@@ -79,7 +79,8 @@ static void test_set_time(void)
 
     board_test_init(&t, BOARD_DEFAULT);
     wr(&t, 0x0b, 0x80 | B_24H);
-    static const guint8 regs[][2] = { { 0x32, 0x19 }, { 9, 0x99 }, { 8, 0x12 }, { 7, 0x31 }, { 4, 0x23 }, { 2, 0x59 }, { 0, 0x58 } };
+    static const guint8 regs[][2] = { { 0x32, 0x19 }, { 9, 0x99 }, { 8, 0x12 }, { 7, 0x31 },
+                                      { 4, 0x23 },    { 2, 0x59 }, { 0, 0x58 } };
     for (guint i = 0; i < G_N_ELEMENTS(regs); i++)
         wr(&t, regs[i][0], regs[i][1]);
     step(&t, 5 * NS_PER_S);
@@ -271,7 +272,8 @@ static void alarm_at(BoardTest *t, guint8 hour, guint8 minute, guint8 second)
 }
 
 /* Seconds until the alarm interrupts, from 00:00:00; -1: not within two days. */
-static gint64 alarm_after(const char *board, guint8 format, guint8 hour, guint8 minute, guint8 second)
+static gint64 alarm_after(const char *board, guint8 format, guint8 hour, guint8 minute,
+                          guint8 second)
 {
     BoardTest t;
     gint64 s = -1;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fuzz-fwcfg.c - libFuzzer target for fw_cfg: the input is a sequence of port accesses and DMA descriptors. Guest RAM is as
- * small as can be, so lengths and addresses meet its end; afterwards the interface must still answer with its signature.
+ * fuzz-fwcfg.c - libFuzzer target for fw_cfg: the input is a sequence of port accesses and DMA
+ * descriptors. Guest RAM is as small as can be, so lengths and addresses meet its end;
+ * afterwards the interface must still answer with its signature.
  *
- * Operations, first byte modulo 5: select a key, read data bytes, run a descriptor of ours (control, length, address: 16 bytes) at an
- * offset, write any of the twelve ports in any width, take up to 64 bytes into RAM.
+ * Operations, first byte modulo 5: select a key, read data bytes, run a descriptor of ours
+ * (control, length, address: 16 bytes) at an offset, write any of the twelve ports in any width,
+ * take up to 64 bytes into RAM.
  */
 #include "../device/board-test.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fuzz-pci-config.c - libFuzzer target for configuration space: accesses by ports and ECAM in every width, moves of ECAM and of the ACPI
- * block included, with the main loop running now and then. Whatever was written: read-only bytes are what they
- * were, what is saved loads into another machine and saves alike, and a reset brings back the board as configured.
+ * fuzz-pci-config.c - libFuzzer target for configuration space: accesses by ports and ECAM in
+ * every width, moves of ECAM and of the ACPI block included, with the main loop running now and
+ * then. Whatever was written: read-only bytes are what they were, what is saved loads into
+ * another machine and saves alike, and a reset brings back the board as configured.
  *
  * An operation is eight bytes: kind, devfn, register (two), value (four).
  */
