@@ -78,8 +78,6 @@ static gboolean power_on(Machine *m, GError **error)
     }
     if (!device_set_power_on(m->devices, error))
         return FALSE;
-    if (!device_set_is_started(m->devices))
-        mem_layout_commit(m->devices);
     device_set_started(m->devices);
     m->power_on_pending = FALSE;
     return TRUE;

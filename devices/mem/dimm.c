@@ -11,10 +11,7 @@
 
 #include "../platform/board.h"
 
-#define GIB (G_GUINT64_CONSTANT(1) << 30)
-#define FOUR_GIB (4 * GIB)
-#define LOWMEM_SMALL (11 * GIB / 4) /* all RAM below 4 GiB where it fits there: Q35's 2.75 GiB */
-#define LOWMEM_LARGE (2 * GIB)
+#define FOUR_GIB (G_GUINT64_CONSTANT(4) << 30)
 
 typedef struct {
     guint64 gpa, size;
@@ -93,20 +90,11 @@ guint64 mem_total(DeviceSet *set)
     return total;
 }
 
-static guint64 lowmem_for(DeviceSet *set, guint64 total)
-{
-    PropBag *board = device_set_board(set)->bag;
-
-    if (prop_bag_is_set(board, "lowmem"))
-        return board_config(set)->lowmem;
-    return total <= LOWMEM_SMALL ? LOWMEM_SMALL : LOWMEM_LARGE;
-}
-
 guint64 mem_below_4g(DeviceSet *set)
 {
     guint64 total = mem_total(set);
 
-    return MIN(total, lowmem_for(set, total));
+    return MIN(total, board_lowmem(set, total));
 }
 
 guint64 mem_above_4g(DeviceSet *set)
@@ -116,23 +104,27 @@ guint64 mem_above_4g(DeviceSet *set)
 
 /* ---- plugging a module ---- */
 
-static Device *holder_of(DeviceSet *set, guint slot)
+/* Who is in each of SLOTS slots. */
+static Device **slot_holders(DeviceSet *set, guint slots)
 {
+    Device **holders = g_new0(Device *, slots + 1);
     g_autoptr(GPtrArray) list = dimms(set);
 
     for (guint i = 0; i < list->len; i++) {
-        if (dimm_slot(g_ptr_array_index(list, i)) == slot)
-            return g_ptr_array_index(list, i);
+        Device *dimm = g_ptr_array_index(list, i);
+        if (dimm_slot(dimm) < slots)
+            holders[dimm_slot(dimm)] = dimm;
     }
-    return NULL;
+    return holders;
 }
 
 static gboolean resolve(Device *dev, GError **error)
 {
     guint slots = board_config(dev->set)->memory_slots, slot = 0;
+    g_autofree Device **holders = slot_holders(dev->set, slots);
 
     if (!prop_bag_is_set(dev->bag, "slot")) {
-        while (slot < slots && holder_of(dev->set, slot))
+        while (slot < slots && holders[slot])
             slot++;
         if (slot == slots)
             return error_set(error, "Device '%s': all %u memory slots of the board are taken", dev->id, slots);
@@ -140,28 +132,33 @@ static gboolean resolve(Device *dev, GError **error)
     }
     slot = config_of(dev)->slot;
     if (slot >= slots)
-        return error_set(error, "Property 'slot' of device '%s': %u, and the board has slots 0 to %u", dev->id, slot,
-                         slots - 1);
-    const Device *holder = holder_of(dev->set, slot);
-    if (holder)
+        return error_set(error, "Property 'slot' of device '%s': %u, and the board's slots are those below memory-slots %u",
+                         dev->id, slot, slots);
+    if (holders[slot])
         return error_set(error, "Property 'slot' of device '%s': slot %u has device '%s' in it", dev->id, slot,
-                         holder->id);
+                         holders[slot]->id);
     return TRUE;
 }
 
+/* What the board can never have, whatever else is plugged; the rest is checked with the layout. */
 static gboolean check_limits(Dimm *d, GError **error)
 {
     DeviceSet *set = d->dev.set;
+    const BoardConfig *board = board_config(set);
     guint64 total = mem_total(set) + dimm_size(&d->dev);
-    guint64 low = lowmem_for(set, total);
+    guint64 low = board_lowmem(set, total);
     guint64 top = total > low ? FOUR_GIB + (total - low) : total;
-    guint bits = board_config(set)->phys_bits;
 
-    if (top > G_GUINT64_CONSTANT(1) << bits)
+    if (total > board->max_memory)
+        return error_set(error,
+                         "Device '%s': with its %" G_GUINT64_FORMAT " bytes memory would be %" G_GUINT64_FORMAT
+                         " bytes, and the board's max-memory is %" G_GUINT64_FORMAT,
+                         d->dev.id, dimm_size(&d->dev), total, board->max_memory);
+    if (top > G_GUINT64_CONSTANT(1) << board->phys_bits)
         return error_set(error,
                          "Device '%s': with its %" G_GUINT64_FORMAT " bytes memory would end at 0x%" G_GINT64_MODIFIER
                          "x, beyond the guest's physical addresses of %u bits",
-                         d->dev.id, dimm_size(&d->dev), top, bits);
+                         d->dev.id, dimm_size(&d->dev), top, board->phys_bits);
     return TRUE;
 }
 
@@ -245,31 +242,36 @@ static gboolean place(Dimm *d, guint64 flat, guint64 lowmem, GError **error)
            map_piece(d, above_at, below, size - below, error) && record_address(&d->dev, error);
 }
 
+/* What an earlier layout computed is computed again: other modules may be plugged by now. */
+static void forget_layout(Device *board)
+{
+    static const char *const rows[] = { "lowmem", "device-memory-base", "pci-hole64-base" };
+
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (prop_bag_origin(board->bag, rows[i]) == ORIGIN_DEFAULT)
+            prop_bag_unset(board->bag, (guint)prop_table_row(board->bag->table, rows[i]));
+    }
+}
+
 gboolean mem_layout_base_ram(DeviceSet *set, GError **error)
 {
     g_autoptr(GPtrArray) list = dimms(set);
     guint64 total = mem_total(set), flat = 0;
-    guint64 lowmem = lowmem_for(set, total);
 
+    forget_layout(device_set_board(set));
+    if (!board_layout_check(set, total, error))
+        return FALSE;
     for (guint i = 0; i < list->len; i++)
         unmap(g_ptr_array_index(list, i));
     for (guint i = 0; i < list->len; i++) {
         Dimm *d = g_ptr_array_index(list, i);
-        if (!place(d, flat, lowmem, error))
+        if (!place(d, flat, board_lowmem(set, total), error))
             return FALSE;
         flat += dimm_size(&d->dev);
         abi_invalidate(&d->dev);
     }
+    board_layout_commit(set, total); /* tables are made from these rows at power-on */
     return TRUE;
-}
-
-void mem_layout_commit(DeviceSet *set)
-{
-    Device *board = device_set_board(set);
-
-    if (!prop_bag_is_set(board->bag, "lowmem"))
-        prop_bag_set_u(board->bag, "lowmem", lowmem_for(set, mem_total(set)), ORIGIN_DEFAULT);
-    abi_invalidate(board);
 }
 
 static const DeviceOps ops = {

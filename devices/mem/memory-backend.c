@@ -20,10 +20,14 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+#define CHUNK (G_GUINT64_CONSTANT(64) << 20) /* populated between two looks at `stop` */
+
 typedef struct {
     Device   dev;
     guint8  *hva;
     GThread *prealloc; /* running or to be joined */
+    gint     stop;     /* atomic: the object goes, whether all is there or not */
+    int      prealloc_error; /* errno of the thread, once it was joined */
 } MemoryBackend;
 
 static const MemoryBackendConfig *config_of(Device *dev)
@@ -46,20 +50,28 @@ static gpointer populate(gpointer user)
     MemoryBackend *mb = user;
     guint64 size = config_of(&mb->dev)->size;
 
-    if (madvise(mb->hva, size, MADV_POPULATE_WRITE) == 0)
-        return NULL;
-    return GINT_TO_POINTER(errno);
+    for (guint64 at = 0; at < size && !g_atomic_int_get(&mb->stop); at += CHUNK) {
+        while (madvise(mb->hva + at, MIN(CHUNK, size - at), MADV_POPULATE_WRITE) < 0) {
+            if (errno != EINTR && errno != EAGAIN)
+                return GINT_TO_POINTER(errno);
+        }
+    }
+    return NULL;
+}
+
+static void join(MemoryBackend *mb)
+{
+    if (mb->prealloc)
+        mb->prealloc_error = GPOINTER_TO_INT(g_thread_join(g_steal_pointer(&mb->prealloc)));
 }
 
 gboolean memory_backend_ready(Device *backend, GError **error)
 {
     MemoryBackend *mb = (MemoryBackend *)backend;
 
-    if (!mb->prealloc)
-        return TRUE;
-    int err = GPOINTER_TO_INT(g_thread_join(g_steal_pointer(&mb->prealloc)));
-    if (err)
-        return error_set_errno(error, err, "Memory object '%s': can not preallocate %" G_GUINT64_FORMAT " bytes",
+    join(mb);
+    if (mb->prealloc_error)
+        return error_set_errno(error, mb->prealloc_error, "Memory object '%s': can not preallocate %" G_GUINT64_FORMAT " bytes",
                                backend->id, config_of(backend)->size);
     return TRUE;
 }
@@ -123,28 +135,39 @@ static gboolean memfd_realize(Device *dev, GError **error)
     return map((MemoryBackend *)dev, fd, DEVICE_CONFIG(dev, MemoryBackendMemfdConfig)->share, error);
 }
 
+/* Extends FD to SIZE bytes; what is longer stays so. */
+static gboolean extend(Device *dev, int fd, const char *path, guint64 size, GError **error)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ((guint64)st.st_size >= size || ftruncate(fd, (off_t)size) == 0))
+        return TRUE;
+    int err = errno;
+    g_autofree char *given = error_quote(path, -1);
+    if (!S_ISREG(st.st_mode))
+        return error_set(error, "Property 'mem-path' of memory object '%s': '%s' is not a regular file", dev->id, given);
+    return error_set_errno(error, err,
+                           "Property 'mem-path' of memory object '%s': can not extend '%s' from %" G_GUINT64_FORMAT
+                           " to %" G_GUINT64_FORMAT " bytes",
+                           dev->id, given, (guint64)st.st_size, size);
+}
+
 static gboolean file_realize(Device *dev, GError **error)
 {
     const MemoryBackendFileConfig *config = DEVICE_CONFIG(dev, MemoryBackendFileConfig);
-    g_auto(AutoFd) fd = open(config->mem_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    struct stat st;
+    /* O_NONBLOCK: of a FIFO or a terminal we want the refusal, not the wait. */
+    g_auto(AutoFd) fd = device_open_path(dev, "mem-path", config->mem_path, O_RDWR | O_CREAT | O_NONBLOCK | O_NOCTTY, 0600, error);
 
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return error_set_errno(error, errno, "Memory object '%s': can not open '%s'", dev->id, config->mem_path);
-    if (!S_ISREG(st.st_mode))
-        return error_set(error, "Memory object '%s': '%s' is not a regular file", dev->id, config->mem_path);
-    if ((guint64)st.st_size < config->base.size && ftruncate(fd, (off_t)config->base.size) < 0)
-        return error_set_errno(error, errno, "Memory object '%s': can not extend '%s' from %" G_GUINT64_FORMAT
-                               " to %" G_GUINT64_FORMAT " bytes", dev->id, config->mem_path, (guint64)st.st_size,
-                               config->base.size);
-    return map((MemoryBackend *)dev, fd, config->share, error);
+    return fd >= 0 && extend(dev, fd, config->mem_path, config->base.size, error) &&
+           map((MemoryBackend *)dev, fd, config->share, error);
 }
 
 static void unrealize(Device *dev)
 {
     MemoryBackend *mb = (MemoryBackend *)dev;
 
-    memory_backend_ready(dev, NULL);
+    g_atomic_int_set(&mb->stop, 1);
+    join(mb);
     if (mb->hva)
         munmap(mb->hva, config_of(dev)->size);
     mb->hva = NULL;

@@ -17,11 +17,9 @@ Device  *dimm_backend(Device *dimm);
 guint64  dimm_address(Device *dimm);
 
 /* ---- layout of base RAM, at the first cont ---- */
-/* Places all plugged DIMMs in slot order, [0, lowmem) and from 4 GiB (docs/design/machine.md "memory"), and maps them. May be
- * repeated until the machine has started. */
+/* Places all plugged DIMMs in slot order, [0, lowmem) and from 4 GiB (docs/design/machine.md "memory"), maps them, and fills the board's
+ * layout rows, from which the tables are made. May be repeated, with other modules, until the machine has started. */
 gboolean mem_layout_base_ram(DeviceSet *set, GError **error);
-/* The machine starts: records lowmem as the board's property. */
-void     mem_layout_commit(DeviceSet *set);
 
 /* The map as firmware and kernels learn it: e820 entries in address order. */
 typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 } E820Type;
