@@ -19,6 +19,7 @@
 #include <glib-unix.h>
 
 #include "config.h"
+#include "access.h"
 #include "handlers.h"
 #include "log.h"
 #include "machine.h"
@@ -26,6 +27,7 @@
 typedef struct {
     const char *name, *qtest, *config, *log, *pidfile;
     GPtrArray  *qmp;
+    Access      access;
     VmAccel     accel;
     gboolean    daemonize;
     int         ready_fd; /* the parent's pipe, or -1 */
@@ -39,6 +41,9 @@ static const char usage[] =
     "  --qmp unix:PATH[,server=on|off][,readonly=on|off]\n"
     "  --qmp fd:N|fd:NAME    where QMP is served; may be given several times. NAME: a\n"
     "                        socket inherited from systemd (FileDescriptorName=)\n"
+    "  --allow-user USER, --allow-group GROUP\n"
+    "                        who may use the QMP sockets besides root and this user;\n"
+    "                        may be given several times\n"
     "  --accel kvm|test      how the guest runs (kvm); test: no KVM, driven by --qtest\n"
     "  --qtest unix:PATH[,server=on|off]\n"
     "                        the qtest protocol, with --accel test\n"
@@ -72,11 +77,21 @@ static int parse_accel(Options *o, const char *arg)
     return 0;
 }
 
+static int parse_access(Options *o, int option, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean ok = option == 'U' ? access_allow_user(&o->access, name, &error) : access_allow_group(&o->access, name, &error);
+
+    return ok ? 0 : complain("%s", error->message);
+}
+
 static int parse_args(Options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
         { "name", required_argument, NULL, 'n' },    { "qmp", required_argument, NULL, 'q' },
         { "accel", required_argument, NULL, 'a' },   { "qtest", required_argument, NULL, 't' },
+        { "allow-user", required_argument, NULL, 'U' },
+        { "allow-group", required_argument, NULL, 'G' },
         { "config", required_argument, NULL, 'c' },  { "log", required_argument, NULL, 'l' },
         { "pidfile", required_argument, NULL, 'p' }, { "daemonize", no_argument, NULL, 'd' },
         { "version", no_argument, NULL, 'v' },       { "help", no_argument, NULL, 'h' },
@@ -90,6 +105,8 @@ static int parse_args(Options *o, int argc, char **argv)
         case 'q': g_ptr_array_add(o->qmp, optarg); break;
         case 'a': bad = parse_accel(o, optarg); break;
         case 't': o->qtest = optarg; break;
+        case 'U':
+        case 'G': bad = parse_access(o, c, optarg); break;
         case 'c': o->config = optarg; break;
         case 'l': o->log = optarg; break;
         case 'p': o->pidfile = optarg; break;
@@ -289,6 +306,10 @@ static int run(Options *o, Service *service)
         .n_rows = qmp_n_commands,
         .ctx = m,
         .package = "backplane-" PACKAGE_VERSION,
+        .allowed_uids = (const uid_t *)o->access.uids->data,
+        .n_allowed_uids = o->access.uids->len,
+        .allowed_gids = (const gid_t *)o->access.gids->data,
+        .n_allowed_gids = o->access.gids->len,
     });
     if (start(m, o, &error)) {
         guint source = g_unix_fd_add(signal_fd, G_IO_IN, on_signal, m);
@@ -309,27 +330,36 @@ static int run(Options *o, Service *service)
     return status;
 }
 
-int main(int argc, char **argv)
+static int start_and_run(Options *o, int argc, char **argv)
 {
-    g_autoptr(GPtrArray) qmp = g_ptr_array_new();
     g_autoptr(GError) error = NULL;
-    Options o = { .qmp = qmp, .accel = VM_ACCEL_KVM, .log = "info", .ready_fd = -1 };
-    int status = parse_args(&o, argc, argv);
+    int status = parse_args(o, argc, argv);
 
     if (status)
         return status < 0 ? 0 : 2;
-    if (check_options(&o, argc, argv))
+    if (check_options(o, argc, argv))
         return 2;
-    if (!log_init(o.log)) {
-        complain("--log %s: it is error, warning, info or debug", o.log);
+    if (!log_init(o->log)) {
+        complain("--log %s: it is error, warning, info or debug", o->log);
         return 2;
     }
-    if (o.daemonize && !go_background(&o, &status))
+    if (o->daemonize && !go_background(o, &status))
         return status;
     Service *service = service_new(&error);
     if (error)
         return complain("%s", error->message);
-    status = run(&o, service);
+    status = run(o, service);
     service_free(service);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GPtrArray) qmp = g_ptr_array_new();
+    Options o = { .qmp = qmp, .accel = VM_ACCEL_KVM, .log = "info", .ready_fd = -1 };
+
+    access_init(&o.access);
+    int status = start_and_run(&o, argc, argv);
+    access_clear(&o.access);
     return status;
 }
