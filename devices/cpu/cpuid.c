@@ -46,6 +46,15 @@ static guint32 word_at(const char *s, guint at)
     return le32_get(s + at);
 }
 
+/* Twelve bytes, whatever a hint says. */
+static guint32 vendor_word(const X86CpuConfig *c, guint at)
+{
+    char vendor[13] = "";
+
+    g_strlcpy(vendor, c->vendor, sizeof vendor);
+    return word_at(vendor, at);
+}
+
 static gboolean is_amd(const X86CpuConfig *c)
 {
     return strcmp(c->vendor, "AuthenticAMD") == 0 || strcmp(c->vendor, "HygonGenuine") == 0;
@@ -58,7 +67,7 @@ static void add_basic(GArray *t, const X86CpuConfig *c, const Topology *topo, gu
     gboolean many = topo->per_socket > 1;
     guint32 count = MIN(1u << (topo->width_thread + topo->width_core + topo->width_die), 255);
 
-    add(t, 0, 0, FALSE, level, word_at(c->vendor, 0), word_at(c->vendor, 8), word_at(c->vendor, 4));
+    add(t, 0, 0, FALSE, level, vendor_word(c, 0), vendor_word(c, 8), vendor_word(c, 4));
     add(t, 1, 0, FALSE, c->signature, (apic_id & 0xff) << 24 | (many ? count : 1) << 16 | 8 << 8, c->feat_1_ecx,
         c->feat_1_edx | (many ? 1u << 28 : 0));
     add(t, 6, 0, FALSE, c->feat_6_eax, 0, 0, 0);
@@ -104,15 +113,16 @@ static void add_extended(GArray *t, const X86CpuConfig *c, const BoardConfig *bo
     guint32 edx = c->feat_80000001_edx | (amd ? c->feat_1_edx & 0x0183f3ff : 0);
     guint32 ecx = c->feat_80000001_ecx | (amd && many ? 1u << 1 : 0); /* cmp_legacy */
 
-    add(t, 0x80000000, 0, FALSE, c->xlevel, amd ? word_at(c->vendor, 0) : 0, amd ? word_at(c->vendor, 8) : 0,
-        amd ? word_at(c->vendor, 4) : 0);
+    add(t, 0x80000000, 0, FALSE, c->xlevel, amd ? vendor_word(c, 0) : 0, amd ? vendor_word(c, 8) : 0,
+        amd ? vendor_word(c, 4) : 0);
     add(t, 0x80000001, 0, FALSE, amd ? c->signature : 0, 0, ecx, edx);
     memcpy(brand, c->brand, MIN(strlen(c->brand), sizeof brand - 1));
     for (guint i = 0; i < 3; i++)
         add(t, 0x80000002 + i, 0, FALSE, word_at(brand, 16 * i), word_at(brand, 16 * i + 4), word_at(brand, 16 * i + 8),
             word_at(brand, 16 * i + 12));
     add(t, 0x80000007, 0, FALSE, 0, 0, 0, c->feat_80000007_edx);
-    add(t, 0x80000008, 0, FALSE, 48u << 8 | board->phys_bits, c->feat_80000008_ebx,
+    guint linear = c->feat_7_0_ecx & 1u << 16 ? 57 : 48; /* la57 */
+    add(t, 0x80000008, 0, FALSE, linear << 8 | board->phys_bits, c->feat_80000008_ebx,
         amd && many ? width << 12 | (MIN(topo->per_socket, 256) - 1) : 0, 0);
     if (amd && c->xlevel >= 0x8000001e && (c->feat_80000001_ecx & 1u << 22))
         add(t, 0x8000001e, 0, FALSE, apic_id, (topo->threads - 1) << 8 | (apic_id >> topo->width_thread & 0xff), 0, 0);
@@ -143,26 +153,115 @@ static gboolean for_this_vendor(const X86CpuConfig *c, guint32 leaf)
     return TRUE;
 }
 
-static void add_recorded(GArray *t, const X86CpuConfig *c, const Topology *topo, guint32 level)
+/* XSAVE state components (SDM volume 1, 13.1) of the features that this CPU has. */
+static guint64 xsave_components(const X86CpuConfig *c)
 {
+    guint64 mask = 3; /* x87, SSE */
+
+    if (c->feat_1_ecx & 1u << 28)
+        mask |= 1u << 2; /* AVX */
+    if (c->feat_7_0_ebx & 1u << 14)
+        mask |= 3u << 3; /* MPX */
+    if (c->feat_7_0_ebx & 1u << 16)
+        mask |= 7u << 5; /* AVX-512 */
+    if (c->feat_7_0_ecx & 1u << 3)
+        mask |= 1u << 9; /* protection keys */
+    if (c->feat_7_0_edx & 1u << 24)
+        mask |= 3u << 17; /* AMX */
+    return mask;
+}
+
+static const struct kvm_cpuid_entry2 *find(const GArray *t, guint32 leaf, guint32 subleaf)
+{
+    for (guint i = 0; i < t->len; i++) {
+        const struct kvm_cpuid_entry2 *e = &g_array_index(t, struct kvm_cpuid_entry2, i);
+        if (e->function == leaf && e->index == subleaf)
+            return e;
+    }
+    return NULL;
+}
+
+/* The size of an area for the components in MASK: legacy region and header, then each at its own offset. */
+static guint32 xsave_size(const GArray *recorded, guint64 mask)
+{
+    guint32 size = 576;
+
+    for (guint i = 2; i < 63; i++) {
+        const struct kvm_cpuid_entry2 *e = mask >> i & 1 ? find(recorded, 0xd, i) : NULL;
+        if (e)
+            size = MAX(size, e->ebx + e->eax);
+    }
+    return size;
+}
+
+/* FALSE: a component of a feature that this CPU has not. */
+static gboolean patch_xsave(struct kvm_cpuid_entry2 *e, const X86CpuConfig *c, const GArray *recorded)
+{
+    guint64 mask = xsave_components(c);
+    gboolean xsaves = (c->feat_d_1_eax & 1u << 3) != 0;
+
+    if (e->index == 0) {
+        e->eax &= (guint32)mask;
+        e->edx = 0;
+        e->ecx = e->ebx = xsave_size(recorded, e->eax);
+    } else if (e->index == 1) {
+        e->eax = c->feat_d_1_eax;
+        e->ebx = c->feat_d_1_eax & (1u << 1 | 1u << 3) ? e->ebx : 0;
+        e->ecx = xsaves ? e->ecx : 0;
+        e->edx = xsaves ? e->edx : 0;
+    } else {
+        return e->ecx & 1 ? xsaves : e->index < 63 && (mask >> e->index & 1);
+    }
+    return TRUE;
+}
+
+static gboolean is_wanted(const X86CpuConfig *c, guint32 leaf, guint32 level)
+{
+    guint32 limit = leaf >= 0x80000000 ? c->xlevel : level;
+
+    if (leaf > limit || (leaf >= 0x40000000 && leaf <= 0x4fffffff) || !for_this_vendor(c, leaf))
+        return FALSE;
+    if (leaf == 0xd)
+        return (c->feat_1_ecx & 1u << 26) != 0;
+    return leaf != 0x8000000a || (c->feat_80000001_ecx & 1u << 2);
+}
+
+static GArray *recorded_entries(const X86CpuConfig *c)
+{
+    GArray *list = g_array_new(FALSE, FALSE, sizeof(struct kvm_cpuid_entry2));
     gsize n = 0;
     const guint8 *raw = c->cpuid_leaves ? g_bytes_get_data(c->cpuid_leaves, &n) : NULL;
 
-    for (; n >= 28; raw += 28, n -= 28) {
-        struct kvm_cpuid_entry2 e = {
-            .function = le32_get(raw), .index = le32_get(raw + 4), .flags = le32_get(raw + 8) & KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-            .eax = le32_get(raw + 12), .ebx = le32_get(raw + 16), .ecx = le32_get(raw + 20), .edx = le32_get(raw + 24),
-        };
-        guint32 limit = e.function >= 0x80000000 ? c->xlevel : level;
-        gboolean xsave = (c->feat_1_ecx & 1u << 26) != 0;
-        if (e.function > limit || !for_this_vendor(c, e.function) || (e.function == 0xd && !xsave))
+    for (; n >= 28; raw += 28, n -= 28)
+        add(list, le32_get(raw), le32_get(raw + 4), le32_get(raw + 8) & KVM_CPUID_FLAG_SIGNIFCANT_INDEX, le32_get(raw + 12),
+            le32_get(raw + 16), le32_get(raw + 20), le32_get(raw + 24));
+    return list;
+}
+
+/* Called last: what the other rows say stands, and no leaf stands twice. */
+static void add_recorded(GArray *t, const X86CpuConfig *c, const Topology *topo, guint32 level)
+{
+    g_autoptr(GArray) recorded = recorded_entries(c);
+
+    for (guint i = 0; i < recorded->len; i++) {
+        struct kvm_cpuid_entry2 e = g_array_index(recorded, struct kvm_cpuid_entry2, i);
+        if (!is_wanted(c, e.function, level) || find(t, e.function, e.index))
             continue;
         if (e.function == 4 || e.function == 0x8000001d)
             patch_cache(&e, topo);
-        if (e.function == 0xd && e.index == 1)
-            e.eax = c->feat_d_1_eax;
+        if (e.function == 0xd && !patch_xsave(&e, c, recorded))
+            continue;
         g_array_append_val(t, e);
     }
+}
+
+static gint by_leaf(gconstpointer a, gconstpointer b)
+{
+    const struct kvm_cpuid_entry2 *x = a, *y = b;
+
+    if (x->function != y->function)
+        return x->function < y->function ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
 }
 
 GArray *cpu_cpuid_build(const X86CpuConfig *c, const BoardConfig *board, const CpuSlot *slot)
@@ -175,9 +274,10 @@ GArray *cpu_cpuid_build(const X86CpuConfig *c, const BoardConfig *board, const C
     add_basic(t, c, &topo, slot->apic_id, level);
     if (level >= 0xb)
         add_topology(t, &topo, slot->apic_id, with_dies);
-    add_recorded(t, c, &topo, level);
     add_kvm(t, c);
     add_extended(t, c, board, &topo, slot->apic_id);
+    add_recorded(t, c, &topo, level);
+    g_array_sort(t, by_leaf);
     return t;
 }
 

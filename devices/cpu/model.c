@@ -94,7 +94,7 @@ static void host_features(Vm *vm, const struct kvm_cpuid2 *host, FeatureSet *out
     out->word[FEAT_1_EDX] &= ~(BIT(28)); /* ht follows from the topology */
     out->word[FEAT_1_ECX] &= ~(BIT(2) | BIT(15) | BIT(27)); /* dtes64, pdcm; osxsave is KVM's */
     out->word[FEAT_7_0_EBX] &= ~(BIT(2) | BIT(25)); /* sgx, intel-pt */
-    out->word[FEAT_80000001_ECX] &= ~(BIT(10) | BIT(23) | BIT(24)); /* ibs, perfctr */
+    out->word[FEAT_80000001_ECX] &= ~(BIT(1) | BIT(10) | BIT(23) | BIT(24)); /* cmp-legacy follows from the topology; ibs, perfctr */
     out->word[FEAT_80000001_EDX] &= ~0x0183f3ffu | BIT(29); /* AMD's copies of leaf 1: made from the result */
     out->word[FEAT_80000001_EDX] &= BIT(11) | BIT(19) | BIT(20) | BIT(22) | BIT(25) | BIT(26) | BIT(27) | BIT(29) | BIT(30) | BIT(31);
 }
@@ -161,6 +161,12 @@ static void log_filtered(Device *dev, const FeatureSet *wants, const FeatureSet 
     g_info("device '%s' (%s): the host does not offer %s", dev->id, dev->type->name, names);
 }
 
+static guint32 recorded_word(const Device *dev, guint w)
+{
+    return (guint32)prop_bag_get_u(dev->bag, (guint)prop_table_row(dev->bag->table, feature_words[w].prop));
+}
+
+/* The manager's `features` change recorded words too: what is configured wins over a hint. */
 static gboolean resolve_features(Device *dev, const Model *model, const struct kvm_cpuid2 *kvm, GError **error)
 {
     FeatureSet host, set;
@@ -170,12 +176,17 @@ static gboolean resolve_features(Device *dev, const Model *model, const struct k
         set.word[w] = is_host(model) ? host.word[w] : host.word[w] & model->wants.word[w];
     if (!is_host(model))
         log_filtered(dev, &model->wants, &set);
+    for (guint w = 0; w < FEAT__MAX; w++) {
+        if (prop_bag_is_set(dev->bag, feature_words[w].prop))
+            set.word[w] = recorded_word(dev, w);
+    }
     if (!apply_changes(dev, &host, &set, error))
         return FALSE;
     for (guint w = 0; w < FEAT__MAX; w++) {
-        if (!prop_bag_is_set(dev->bag, feature_words[w].prop))
+        gboolean recorded = prop_bag_is_set(dev->bag, feature_words[w].prop);
+        if (!recorded || recorded_word(dev, w) != set.word[w])
             prop_bag_set_u(dev->bag, feature_words[w].prop, set.word[w], ORIGIN_HOST);
-        else if (!check_recorded(dev, w, &host, error))
+        if (recorded && !check_recorded(dev, w, &host, error))
             return FALSE;
     }
     return TRUE;
@@ -244,12 +255,13 @@ static gboolean own_leaf(guint32 leaf)
     }
 }
 
-/* The XSAVE leaf is every model's: its sizes are the processor's own. Subleaf 1 EAX is a feature word. */
+/* The XSAVE leaf is every model's: its sizes are the processor's own. Subleaf 1 EAX is a feature word. A model with
+ * SVM has that leaf. */
 static gboolean wanted_leaf(const Model *model, const struct kvm_cpuid_entry2 *e)
 {
     if (own_leaf(e->function) || !(e->eax | e->ebx | e->ecx | e->edx))
         return FALSE;
-    return is_host(model) || e->function == 0xd;
+    return is_host(model) || e->function == 0xd || (e->function == 0x8000000a && (model->wants.word[FEAT_80000001_ECX] & BIT(2)));
 }
 
 static void append_leaf(GByteArray *out, const struct kvm_cpuid_entry2 *e)
@@ -339,6 +351,15 @@ static gboolean resolve_msrs(Device *dev, const Model *model, GError **error)
     return TRUE;
 }
 
+/* What a hint says: whole records. */
+static gboolean check_records(Device *dev, const char *prop, GBytes *bytes, gsize record, GError **error)
+{
+    gsize n = bytes ? g_bytes_get_size(bytes) : 0;
+
+    return n % record == 0 || error_set(error, "Property '%s' of device '%s': %zu bytes are no whole records of %zu", prop, dev->id,
+                                        n, record);
+}
+
 gboolean cpu_model_resolve(Device *dev, GError **error)
 {
     const Model *model = model_of(dev);
@@ -348,5 +369,7 @@ gboolean cpu_model_resolve(Device *dev, GError **error)
         return FALSE;
     resolve_identity(dev, model, kvm);
     resolve_leaves(dev, model, kvm);
-    return resolve_msrs(dev, model, error);
+    const X86CpuConfig *config = DEVICE_CONFIG(dev, X86CpuConfig);
+    return resolve_msrs(dev, model, error) && check_records(dev, "cpuid-leaves", config->cpuid_leaves, 28, error) &&
+           check_records(dev, "feature-msrs", config->feature_msrs, 16, error);
 }

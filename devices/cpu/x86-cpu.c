@@ -73,13 +73,11 @@ static gboolean match_slot(Device *dev, gpointer user)
     return !s->found;
 }
 
-void cpu_slot_get(DeviceSet *set, guint index, CpuSlot *out)
+/* All but who is in it. */
+static void slot_numbers(const BoardConfig *b, guint index, CpuSlot *out)
 {
-    const BoardConfig *b = board_config(set);
-    SlotSearch search = { .index = index };
     guint rest = index;
 
-    device_set_foreach(set, match_slot, &search);
     out->index = index;
     out->thread = rest % b->cpu_threads;
     rest /= b->cpu_threads;
@@ -89,6 +87,15 @@ void cpu_slot_get(DeviceSet *set, guint index, CpuSlot *out)
     out->socket = rest / b->cpu_dies;
     guint wt = cpu_id_width(b->cpu_threads), wc = wt + cpu_id_width(b->cpu_cores), wd = wc + cpu_id_width(b->cpu_dies);
     out->apic_id = out->socket << wd | out->die << wc | out->core << wt | out->thread;
+    out->cpu = NULL;
+}
+
+void cpu_slot_get(DeviceSet *set, guint index, CpuSlot *out)
+{
+    SlotSearch search = { .index = index };
+
+    device_set_foreach(set, match_slot, &search);
+    slot_numbers(board_config(set), index, out);
     out->cpu = search.found;
 }
 
@@ -132,6 +139,13 @@ typedef struct {
     guint32     value;
 } SlotId;
 
+static gboolean note_holder(Device *dev, gpointer holders)
+{
+    if (cpu_is_cpu(dev))
+        ((Device **)holders)[cpu_index(dev)] = dev;
+    return TRUE;
+}
+
 static gboolean id_fits(const SlotId *id, guint32 value)
 {
     return !id->given || id->value == value;
@@ -141,16 +155,18 @@ static gboolean id_fits(const SlotId *id, guint32 value)
 static gboolean find_slot(Device *dev, const SlotId ids[4], CpuSlot *out, GError **error)
 {
     guint n = cpu_slots_count(dev->set);
+    g_autofree Device **holders = g_new0(Device *, n);
     Device *holder = NULL;
 
+    device_set_foreach(dev->set, note_holder, holders);
     for (guint i = 0; i < n; i++) {
-        cpu_slot_get(dev->set, i, out);
+        slot_numbers(board_config(dev->set), i, out);
         if (!id_fits(&ids[0], out->socket) || !id_fits(&ids[1], out->die) || !id_fits(&ids[2], out->core) ||
             !id_fits(&ids[3], out->thread))
             continue;
-        if (!out->cpu)
+        if (!holders[i])
             return TRUE;
-        holder = out->cpu;
+        holder = holders[i];
     }
     if (holder && ids[0].given && ids[2].given && ids[3].given)
         return error_set(error, "Device '%s': CPU slot socket-id %u, core-id %u, thread-id %u has device '%s' in it", dev->id,
@@ -204,7 +220,9 @@ static gboolean resolve_slot(Device *dev, CpuSlot *slot, GError **error)
     }
     if (!prop_bag_is_set(dev->bag, "apic-id"))
         prop_bag_set_u(dev->bag, "apic-id", slot->apic_id, ORIGIN_DEFAULT);
-    slot->apic_id = c->apic_id;
+    if (c->apic_id != slot->apic_id) /* tables say what the topology says */
+        return error_set(error, "Property 'apic-id' of device '%s': recorded as %u, and its place in the topology gives %u",
+                         dev->id, c->apic_id, slot->apic_id);
     return TRUE;
 }
 
@@ -242,6 +260,13 @@ static void publish(Device *dev)
         cpu_hotplug_notify(dev->set, cpu_index(dev));
 }
 
+/* The registers list it no longer: a guest that looks finds an empty slot. */
+static void unpublish(Device *dev)
+{
+    if (device_set_is_started(dev->set))
+        cpu_hotplug_gone(dev->set, cpu_index(dev));
+}
+
 static void unrealize(Device *dev)
 {
     X86Cpu *c = (X86Cpu *)dev;
@@ -268,6 +293,7 @@ static const DeviceOps ops = {
     .resolve = resolve,
     .realize = realize,
     .publish = publish,
+    .unpublish = unpublish,
     .unrealize = unrealize,
     .power_on = power_on,
     .abi = abi,
