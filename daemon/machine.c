@@ -76,8 +76,11 @@ static gboolean power_on(Machine *m, GError **error)
             return FALSE;
         device_set_reset(m->devices, RESET_COLD);
     }
-    if (!device_set_power_on(m->devices, error))
+    if (!device_set_power_on(m->devices, error)) {
+        if (!device_set_is_started(m->devices))
+            mem_layout_undo(m->devices);
         return FALSE;
+    }
     device_set_started(m->devices);
     m->power_on_pending = FALSE;
     return TRUE;

@@ -253,22 +253,43 @@ static void forget_layout(Device *board)
     }
 }
 
-gboolean mem_layout_base_ram(DeviceSet *set, GError **error)
+void mem_layout_undo(DeviceSet *set)
 {
     g_autoptr(GPtrArray) list = dimms(set);
-    guint64 total = mem_total(set), flat = 0;
 
     forget_layout(device_set_board(set));
-    if (!board_layout_check(set, total, error))
-        return FALSE;
-    for (guint i = 0; i < list->len; i++)
-        unmap(g_ptr_array_index(list, i));
+    for (guint i = 0; i < list->len; i++) {
+        Device *dev = g_ptr_array_index(list, i);
+        unmap((Dimm *)dev);
+        if (prop_bag_origin(dev->bag, "addr") == ORIGIN_DEFAULT)
+            prop_bag_unset(dev->bag, (guint)prop_table_row(dev->bag->table, "addr"));
+        abi_invalidate(dev);
+    }
+}
+
+static gboolean lay_out(DeviceSet *set, guint64 total, GError **error)
+{
+    g_autoptr(GPtrArray) list = dimms(set);
+    guint64 flat = 0;
+
     for (guint i = 0; i < list->len; i++) {
         Dimm *d = g_ptr_array_index(list, i);
         if (!place(d, flat, board_lowmem(set, total), error))
             return FALSE;
         flat += dimm_size(&d->dev);
         abi_invalidate(&d->dev);
+    }
+    return TRUE;
+}
+
+gboolean mem_layout_base_ram(DeviceSet *set, GError **error)
+{
+    guint64 total = mem_total(set);
+
+    mem_layout_undo(set);
+    if (!board_layout_check(set, total, error) || !lay_out(set, total, error)) {
+        mem_layout_undo(set);
+        return FALSE;
     }
     board_layout_commit(set, total); /* tables are made from these rows at power-on */
     return TRUE;

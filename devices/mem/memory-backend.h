@@ -20,6 +20,8 @@ guint64  dimm_address(Device *dimm);
 /* Places all plugged DIMMs in slot order, [0, lowmem) and from 4 GiB (docs/design/machine.md "memory"), maps them, and fills the board's
  * layout rows, from which the tables are made. May be repeated, with other modules, until the machine has started. */
 gboolean mem_layout_base_ram(DeviceSet *set, GError **error);
+/* It did not start after all: modules are nowhere again, and neither an address nor the layout is recorded. */
+void     mem_layout_undo(DeviceSet *set);
 
 /* The map as firmware and kernels learn it: e820 entries in address order. */
 typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 } E820Type;

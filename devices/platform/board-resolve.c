@@ -163,6 +163,11 @@ static gboolean check_rest(Device *dev, GError **error)
                    "rtc-base '%s' is not 'utc', 'localtime' or a date such as 2026-01-31T12:30:00",
                    given);
     }
+    const PropTable *cpu = prop_table_find(c->cpu_type);
+    if (!cpu || cpu->plug != PLUG_CPU || (cpu->flags & TYPE_ABSTRACT)) {
+        g_autofree char *given = error_quote(c->cpu_type, -1);
+        return bad(dev, error, "cpu-type '%s' is not a type of CPU that can be plugged, such as host-x86_64-cpu", given);
+    }
     if (c->pm_base % 128)
         return bad(dev, error, "pm-base (0x%x) is not a multiple of 128", c->pm_base);
     return TRUE;
