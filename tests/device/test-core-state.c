@@ -241,7 +241,6 @@ static void test_open_path(void)
     const char *bad[] = { "/dev/fdset/8", "/dev/fdset/", "/dev/fdset/-1", "/dev/fdset/7x", set_with_tail, tmp, huge };
     DeviceSet *set = device_set_new(rig->vm, &with_sets, NULL);
     Device *dev;
-    g_autoptr(GError) none = NULL;
 
     device_plug_publish(device_plug_realize(set, rig_bag("{\"driver\":\"board\",\"id\":\"b\"}", NULL), NULL));
     dev = device_plug_realize(set, rig_bag("{\"driver\":\"gadget\",\"id\":\"g\"}", NULL), NULL);

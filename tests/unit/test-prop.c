@@ -319,7 +319,7 @@ static void test_canonical(void)
     g_autoptr(PropBag) bag = decode(SAID);
     static const char *const wanted[] = {
         [FLAG] = "flag=false", [U8] = "u8=255",          [U16] = "u16=null",
-        [U32] = "u32=null",    [U64] = "u64=" U64_MAX_TEXT, [SIZE] = "size=8192",
+        [U32] = "u32=null",    [U64] = ("u64=" U64_MAX_TEXT), [SIZE] = "size=8192",
         [COLOUR] = "colour=\"green\"", [NAME] = "name=\"q\\\"\\\\x\"", [LINK] = "link=\"c\"", [BYTES] = "bytes=\"AQI=\"",
     };
 
