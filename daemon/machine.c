@@ -139,7 +139,7 @@ static void fail(Machine *m, const char *what, const GError *error)
 {
     g_warning("%s: %s", what, error->message);
     stop_dead(m, RUN_STATE_INTERNAL_ERROR);
-    qmp_event_internal_error(m->server, 0, what, 0, 0, NULL, error->message);
+    qmp_event_internal_error(m->server, 0, what, 0, 0, "", error->message);
 }
 
 void machine_reset(Machine *m, gboolean guest, ShutdownCause reason)
@@ -239,7 +239,7 @@ static void on_fault(gpointer user, Vcpu *vcpu, const VcpuFault *fault)
         return;
     stop_dead(m, RUN_STATE_INTERNAL_ERROR);
     qmp_event_internal_error(m->server, fault->cpu_index, fault->reason, fault->code, fault->rip,
-                             insn->len ? insn->str : NULL, fault->registers);
+                             insn->str, fault->registers ? fault->registers : "");
 }
 
 static void on_qtest_gone(gpointer user)

@@ -197,10 +197,10 @@ static gboolean kvm_open(Vm *vm, GError **error)
 /* Also after a failed open. vCPUs are devices and so are gone. */
 static void kvm_close(Vm *vm)
 {
+    if (vm->kvm->starter) /* it goes by vm->kvm */
+        g_thread_join(g_steal_pointer(&vm->kvm->starter));
     KvmState *s = g_steal_pointer(&vm->kvm);
 
-    if (s->starter)
-        g_thread_join(s->starter);
     g_assert(s->vcpus->len == 0);
     g_clear_error(&s->start_error);
     g_ptr_array_unref(s->vcpus);
