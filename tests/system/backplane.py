@@ -590,41 +590,25 @@ class Linux:
         self.kernel, self.initrd, self.words, self.bzimage = kernel, initrd, words, bzimage
 
 
-def apt_unpack(package, folder=None):
-    """The folder that a Debian package is unpacked in; fetched once. OSError if it can not be had."""
-    target = folder or os.path.join(PEERS, package)
-    if os.path.isdir(target):
-        return target
-    os.makedirs(PEERS, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=PEERS) as work:
-        os.chmod(work, 0o755)  # apt's own user writes here
-        result = subprocess.run(["apt-get", "-q", "download", package], cwd=work, capture_output=True, text=True)
-        found = glob.glob(os.path.join(work, "*.deb"))
-        if not found:
-            raise OSError("apt-get download %s: %s" % (package, result.stderr.strip()[-300:]))
-        subprocess.run(["dpkg-deb", "-x", found[0], os.path.join(work, "root")], check=True)
-        os.rename(os.path.join(work, "root"), target)
-    return target
-
-
-def _apt_depends(package):
-    text = subprocess.run(["apt-cache", "depends", package], capture_output=True, text=True).stdout
-    return re.findall(r"^  Depends: (\S+)", text, re.M)
+def fetch_peers(*packages):
+    """The root that Debian packages are unpacked in, each fetched once. OSError if one can not be had."""
+    result = subprocess.run([os.path.join(SOURCE, "tests/fetch-peers"), *packages], cwd=BUILD, capture_output=True, text=True)
+    if result.returncode:
+        raise OSError(result.stderr.strip()[-300:])
+    return os.path.join(PEERS, "root")
 
 
 def debian_kernel():
     """(bzImage, ELF, folder of modules) of Debian's cloud kernel."""
-    names = [n for n in _apt_depends("linux-image-cloud-amd64") if n.startswith("linux-image-")]
-    if not names:
-        raise OSError("apt-cache does not know linux-image-cloud-amd64 (no package lists?)")
-    root = apt_unpack(names[0])
-    bzimage = glob.glob(os.path.join(root, "boot/vmlinuz-*"))[0]
-    elf = os.path.join(root, "vmlinux")
+    root = fetch_peers("linux-image-cloud-amd64")
+    bzimage = sorted(glob.glob(os.path.join(root, "boot/vmlinuz-*cloud-amd64")))[-1]
+    release = os.path.basename(bzimage).partition("-")[2]
+    elf = os.path.join(PEERS, "vmlinux-" + release)
     if not os.path.exists(elf):
         with open(elf + ".new", "wb") as f:
             f.write(decompress_bzimage(bzimage))
         os.rename(elf + ".new", elf)
-    return bzimage, elf, glob.glob(os.path.join(root, "lib/modules/*"))[0]
+    return bzimage, elf, os.path.join(root, "lib/modules", release)
 
 
 def decompress_bzimage(path):
