@@ -124,6 +124,10 @@ static gboolean type_properties(const char *type, GPtrArray **ret, GError **erro
 gboolean cmd_device_list_properties(Machine *m, QmpRequest *req, const DeviceListPropertiesArgs *args, GPtrArray **ret,
                                     GError **error)
 {
+    const PropTable *table = prop_table_find(args->typename);
+
+    if (table && (table->flags & TYPE_ABSTRACT))
+        return error_set(error, "Type '%s' is abstract and can not be plugged; qom-list-types lists those based on it", table->name);
     return type_properties(args->typename, ret, error);
 }
 
