@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define VALUE_SHOWN 40
+
 static gboolean
 is_standard(const char *file)
 {
@@ -42,9 +44,10 @@ config_dump(Ctl *ctl, gboolean resolved, const char *file, GError **error)
                         resolved ? "{\"resolved\": true}" : NULL, error);
     if (reply == NULL)
         return FALSE;
-    if ((config = jtext_member(reply, "config")) == NULL) {
-        g_set_error_literal(error, CTL_ERROR, CTL_ERROR_FAILED,
-                            "query-machine-config: the reply has no config");
+    const char *member = resolved ? "resolved" : "config";
+    if ((config = jtext_member(reply, member)) == NULL) {
+        g_set_error(error, CTL_ERROR, CTL_ERROR_FAILED,
+                    "query-machine-config: the reply has no %s", member);
         return FALSE;
     }
     return write_document(ctl, file, config, error);
@@ -153,6 +156,22 @@ find_list(JsonObject *object)
     return NULL;
 }
 
+/* The table is for the eye: of a value as long as a configuration space it shows the beginning. */
+static void
+shorten_values(JsonArray *leaves)
+{
+    for (guint i = 0; i < json_array_get_length(leaves); i++) {
+        JsonNode *node = json_array_get_element(leaves, i);
+        JsonObject *leaf = JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+        const char *value = ctl_string_member(leaf, "value");
+        if (value == NULL || g_utf8_strlen(value, -1) <= VALUE_SHOWN)
+            continue;
+        g_autofree char *start = g_utf8_substring(value, 0, VALUE_SHOWN - 3);
+        g_autofree char *text = g_strconcat(start, "...", NULL);
+        json_object_set_string_member(leaf, "value", text);
+    }
+}
+
 static gboolean
 print_abi(const char *reply, GError **error)
 {
@@ -170,6 +189,7 @@ print_abi(const char *reply, GError **error)
     puts(fingerprint);
     JsonArray *leaves = find_list(abi);
     if (leaves != NULL) {
+        shorten_values(leaves);
         g_autoptr(Table) table = table_from_array(leaves);
         putchar('\n');
         table_print(table, stdout);

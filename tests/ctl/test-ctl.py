@@ -200,18 +200,20 @@ def memory(box):
 @test
 def config_dump(box):
     config = {"devices": [{"driver": "board", "max-memory": 2**64 - 1, "x": [], "y": {}}]}
-    server = box.serve({"query-machine-config": {"config": config}})
+    resolved = [{"id": "board", "type": "board", "ns": "device", "properties": []}]
+    server = box.serve({"query-machine-config": {"config": config, "resolved": resolved}})
     out, _ = box.ctl("config", "dump")
     same(out, json.dumps(config, indent=4) + "\n")
     box.ctl("config", "dump", "--resolved", box.dir + "/out")
     with open(box.dir + "/out", encoding="utf-8") as f:
-        same(f.read(), out)
+        same(f.read(), json.dumps(resolved, indent=4) + "\n")
     same(requests(server), [("query-machine-config", None),
                             ("query-machine-config", {"resolved": True})])
     has(box.ctl("config", "dump", "/nowhere/x", rc=FAILED)[1], "/nowhere/x")
     box.ctl("config", "dump", "--dry-run", rc=USAGE)
     box.serve({"query-machine-config": {}})
     has(box.ctl("config", "dump", rc=FAILED)[1], "no config")
+    has(box.ctl("config", "dump", "--resolved", rc=FAILED)[1], "no resolved")
 
 
 @test
@@ -238,10 +240,12 @@ def config_load(box):
 def abi(box):
     server = box.serve({"query-guest-abi": {"fingerprint": "abc123", "leaves": [
         {"device": "board", "item": "acpi", "hash": "01"},
-        {"device": "net0", "item": "config", "hash": "02", "more": 7}]}})
+        {"device": "net0", "item": "config", "hash": "02", "more": 7},
+        {"device": "x", "item": "y", "hash": "03", "value": "\u00e4" * 41}]}})
     same(rows(box.ctl("abi", "--detail")[0]), [
-        ["abc123"], [], ["DEVICE", "ITEM", "HASH", "MORE"], ["board", "acpi", "01", "-"],
-        ["net0", "config", "02", "7"]])
+        ["abc123"], [], ["DEVICE", "ITEM", "HASH", "MORE", "VALUE"],
+        ["board", "acpi", "01", "-", "-"], ["net0", "config", "02", "7", "-"],
+        ["x", "y", "03", "-", "\u00e4" * 37 + "..."]])
     server.replies["query-guest-abi"] = {"fingerprint": "abc123"}
     same(box.ctl("abi")[0], "abc123\n")
     same(requests(server), [("query-guest-abi", {"detail": True}), ("query-guest-abi", None)])

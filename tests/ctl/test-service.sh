@@ -71,14 +71,12 @@ status_follows() { property_becomes $service StatusText "$1"; }
 ctl() { "$dir/bin/backplanectl" -m $machine "$@" 2>&1 | sed 's/^/# /'; return "${PIPESTATUS[0]}"; }
 main_pid() { show $service MainPID; }
 
-# A machine that cont accepts: under the test accelerator any board, CPU, RAM and firmware will do.
+# A machine that cont accepts: under the test accelerator board, CPU and RAM will do.
 build_machine() {
-    head -c 65536 /dev/zero >"$dir/firmware.bin"
     ctl plug board id=board &&
         ctl cpus 1 &&
         ctl plug --object memory-backend-ram id=m0 size=16777216 &&
-        ctl plug pc-dimm id=d0 memdev=m0 &&
-        ctl plug firmware id=fw file="$dir/firmware.bin"
+        ctl plug pc-dimm id=d0 memdev=m0
 }
 
 test_units() {
