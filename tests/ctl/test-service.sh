@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The units under a real systemd. Prints TAP; exits 77 with a reason where systemd can not be run.
+# The units under a real systemd. Prints TAP; skips with the reason where systemd can not be run.
 #
 #   BACKPLANED, BACKPLANECTL   the programs (./backplaned, ./backplanectl)
 #   WITH_SYSTEMD               the tool that runs a command beside a private systemd
@@ -14,7 +14,7 @@ machine=test1
 service=backplane@$machine.service
 socket_unit=backplane@$machine.socket
 
-skip() { echo "1..0 # SKIP $*"; exit 77; }
+skip() { echo "1..0 # SKIP $*"; exit 0; }
 
 # Outside: substitutes the units and starts systemd, with this script inside.
 outside() {
