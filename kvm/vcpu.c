@@ -36,7 +36,13 @@ static __thread struct kvm_run *current_run;
 
 /* ---- the kick ---- */
 
-#ifdef LOCK_TSAN
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1 /* gcc's name */
+#endif
+#endif
+
+#ifdef __SANITIZE_THREAD__
 /* ThreadSanitizer delivers signals late: at the end of the next intercepted call, which would be after a KVM_RUN
  * that should not have started. This name goes past it. */
 extern int __sigaction(int sig, const struct sigaction *act, struct sigaction *old);
@@ -127,13 +133,13 @@ static gboolean park(KvmVcpu *v)
     gboolean  quit, was_paused = FALSE;
 
     finish_io(v);
-    lock_take(&s->lock);
+    g_mutex_lock(&s->lock);
     serve_call_locked(v);
     if (!v->quit && !may_run_locked(v)) {
         v->parked = TRUE;
         g_cond_broadcast(&s->at_rest);
         while (!v->quit && !may_run_locked(v))
-            lock_wait(&s->wake, &s->lock);
+            g_cond_wait(&s->wake, &s->lock);
         was_paused = TRUE;
     }
     quit = v->quit;
@@ -141,7 +147,7 @@ static gboolean park(KvmVcpu *v)
     if (was_paused && !quit && v->core->ran && s->kvmclock_ctrl)
         ioctl(v->core->fd, KVM_KVMCLOCK_CTRL, 0); /* the guest's watchdogs forgive the gap; EINVAL: it has no kvmclock */
     v->core->ran |= !quit;
-    lock_drop(&s->lock);
+    g_mutex_unlock(&s->lock);
     return !quit;
 }
 
@@ -217,7 +223,7 @@ pid_t vcpu_thread_id(const Vcpu *vcpu)
         return id;
     LOCK_SCOPE(&s->lock);
     while ((id = g_atomic_int_get(&vcpu->thread_id)) == 0)
-        lock_wait(&s->at_rest, &s->lock);
+        g_cond_wait(&s->at_rest, &s->lock);
     return id;
 }
 
@@ -256,7 +262,7 @@ void kvm_pause(Vm *vm)
             const KvmVcpu *v = g_ptr_array_index(s->vcpus, i);
 
             while (!v->parked)
-                lock_wait(&s->at_rest, &s->lock);
+                g_cond_wait(&s->at_rest, &s->lock);
         }
     }
     kvm_coalesced_drain(vm);
@@ -347,7 +353,7 @@ void vcpu_call(KvmVcpu *v, void (*fn)(KvmVcpu *v, gpointer user), gpointer user)
     g_atomic_int_set(&v->stop, TRUE);
     kick_locked(v);
     while (v->call)
-        lock_wait(&s->at_rest, &s->lock);
+        g_cond_wait(&s->at_rest, &s->lock);
 }
 
 static void call_dump(KvmVcpu *v, gpointer user)

@@ -188,10 +188,10 @@ void cpu_hotplug_notify(DeviceSet *set, guint index)
     CpuHotplug *h = hotplug_of(set);
 
     g_assert(index < h->n_slots);
-    lock_take(&h->dev.lock);
+    g_mutex_lock(&h->dev.lock);
     h->present[index] = 1;
     h->inserting[index] = 1;
-    lock_drop(&h->dev.lock); /* the PM block has a lock of its own */
+    g_mutex_unlock(&h->dev.lock); /* the PM block has a lock of its own */
     pm_gpe_set(set, CPU_HOTPLUG_GPE);
 }
 
@@ -200,9 +200,9 @@ void cpu_hotplug_request_remove(DeviceSet *set, guint index)
     CpuHotplug *h = hotplug_of(set);
 
     g_assert(index < h->n_slots);
-    lock_take(&h->dev.lock);
+    g_mutex_lock(&h->dev.lock);
     h->removing[index] = 1;
-    lock_drop(&h->dev.lock);
+    g_mutex_unlock(&h->dev.lock);
     pm_gpe_set(set, CPU_HOTPLUG_GPE);
 }
 

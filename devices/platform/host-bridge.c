@@ -129,9 +129,9 @@ static void ecam_update(gpointer user)
     g_autoptr(GError) error = NULL;
     guint64 base, size;
 
-    lock_take(&hb->dev.lock);
+    g_mutex_lock(&hb->dev.lock);
     ecam_wanted(hb, &base, &size);
-    lock_drop(&hb->dev.lock);
+    g_mutex_unlock(&hb->dev.lock);
     if (hb->dev.state != DEVICE_PUBLISHED || (base == hb->ecam_base && size == hb->ecam_size))
         return;
     ecam_unmap(hb);

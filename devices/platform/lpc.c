@@ -106,11 +106,11 @@ static void sci_move(Lpc *lpc, guint gsi)
     IrqLine *fresh = irq_line_new(device_set_vm(lpc->dev.set), gsi, PART_LPC);
     IrqLine *old;
 
-    lock_take(&lpc->dev.lock);
+    g_mutex_lock(&lpc->dev.lock);
     old = lpc->pm.sci;
     lpc->pm.sci = fresh;
     pm_update(&lpc->pm);
-    lock_drop(&lpc->dev.lock);
+    g_mutex_unlock(&lpc->dev.lock);
     lpc->sci_gsi = gsi;
     irq_line_free(old);
 }
@@ -120,11 +120,11 @@ static void lpc_update(gpointer user)
 {
     Lpc *lpc = user;
 
-    lock_take(&lpc->dev.lock);
+    g_mutex_lock(&lpc->dev.lock);
     guint32 base =
         lpc->fn.config[ACPI_CNTL] & ACPI_EN ? le16_get(lpc->fn.config + PMBASE) & 0xff80u : 0;
     guint gsi = sci_wanted(lpc);
-    lock_drop(&lpc->dev.lock);
+    g_mutex_unlock(&lpc->dev.lock);
     if (lpc->dev.state != DEVICE_PUBLISHED)
         return;
     if (gsi != lpc->sci_gsi)
