@@ -19,7 +19,6 @@ import array
 import contextlib
 import fcntl
 import glob
-import gzip
 import importlib.util
 import json
 import os
@@ -292,6 +291,22 @@ class Console:
                         pattern, "before the end" if self.eof else "within %g s" % (timeout * PATIENCE),
                         self.text[-3000:]))
                 self.changed.wait(left)
+
+    def start_shell(self, timeout=60):
+        """From the prompt of the guest's shell to a loop that says nothing but what it is asked for."""
+        self.expect(r"# ", timeout)
+        self.send("stty -echo; echo read''y; while read -r l; do eval \"$l\"; echo EN''D-$?; done\n")
+        self.expect(r"ready\r\n")
+
+    def run(self, command, timeout=60):
+        """What a command prints in the guest."""
+        self.send(command + "\n")
+        began = self.mark
+        match = self.expect(r"^END-(\d+)\r\n", timeout)
+        text = bytes(self.data[began:self.mark - len(match.group(0))]).decode("latin-1").replace("\r\n", "\n")
+        if match.group(1) != b"0":
+            raise AssertionError("in the guest: %s: status %s: %s" % (command, match.group(1).decode(), text[-1000:]))
+        return text
 
     @property
     def text(self):
@@ -579,8 +594,6 @@ def memory_available():
 GUESTS = os.environ.get("BACKPLANE_TEST_GUESTS", os.path.join(SOURCE, "../shared/guests"))
 PEERS = os.path.join(BUILD, "build/peers")
 WORDS = "console=ttyS0 panic=-1 reboot=t"
-_MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
-            "failover", "net_failover", "virtio_net", "virtio_console", "rng-core", "virtio-rng", "virtio_balloon")
 
 
 class Linux:
@@ -599,7 +612,7 @@ def fetch_peers(*packages):
 
 
 def debian_kernel():
-    """(bzImage, ELF, folder of modules) of Debian's cloud kernel."""
+    """(bzImage, ELF) of Debian's cloud kernel."""
     root = fetch_peers("linux-image-cloud-amd64")
     bzimage = sorted(glob.glob(os.path.join(root, "boot/vmlinuz-*cloud-amd64")))[-1]
     release = os.path.basename(bzimage).partition("-")[2]
@@ -608,7 +621,7 @@ def debian_kernel():
         with open(elf + ".new", "wb") as f:
             f.write(decompress_bzimage(bzimage))
         os.rename(elf + ".new", elf)
-    return bzimage, elf, os.path.join(root, "lib/modules", release)
+    return bzimage, elf
 
 
 def decompress_bzimage(path):
@@ -628,49 +641,6 @@ def decompress_bzimage(path):
     if result.stdout[:4] != b"\x7fELF":
         raise OSError("%s: %s" % (path, result.stderr.decode(errors="replace")[-200:]))
     return result.stdout
-
-
-def cpio(files):
-    """A newc archive of {name: bytes}; folders are made as needed."""
-    out, inode = bytearray(), 0
-
-    def entry(name, mode, data):
-        nonlocal inode
-        inode += 1
-        fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
-        out.extend(b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0")
-        out.extend(b"\0" * (-len(out) % 4))
-        out.extend(data)
-        out.extend(b"\0" * (-len(out) % 4))
-    folders = set()
-    for name in files:
-        parts = name.split("/")[:-1]
-        folders |= {"/".join(parts[:i + 1]) for i in range(len(parts))}
-    for folder in sorted(folders):
-        entry(folder, 0o40755, b"")
-    for name, (mode, data) in files.items():
-        entry(name, 0o100000 | mode, data)
-    entry("TRAILER!!!", 0, b"")
-    return bytes(out)
-
-
-def _debian_initrd(base, modules):
-    """BASE with Debian's virtio modules behind it, which its /init loads first."""
-    path = os.path.join(PEERS, "initrd-%s.gz" % os.path.basename(modules))
-    if os.path.exists(path):
-        return path
-    files = {}
-    for number, name in enumerate(_MODULES):
-        found = glob.glob(os.path.join(modules, "**", name + ".ko*"), recursive=True)
-        if found:
-            with open(found[0], "rb") as f:
-                data = f.read()
-            files["modules/%02d-%s" % (number, os.path.basename(found[0]))] = (0o644, data)
-    with open(base, "rb") as f, open(path + ".new", "wb") as out:
-        out.write(f.read())
-        out.write(gzip.compress(cpio(files)))
-    os.rename(path + ".new", path)
-    return path
 
 
 _linux = None
@@ -693,10 +663,10 @@ def _find_linux():
         return "no %s (BACKPLANE_TEST_GUESTS)" % initrd
     if not host_is_pvm():
         try:
-            bzimage, elf, modules = debian_kernel()
+            bzimage, elf = debian_kernel()
         except (OSError, IndexError, subprocess.CalledProcessError) as error:
             return "Debian's cloud kernel can not be had: %s" % error
-        return Linux(elf, _debian_initrd(initrd, modules), WORDS, bzimage)
+        return Linux(elf, initrd, WORDS, bzimage)
     guest = Linux(os.path.join(folder, "vmlinux"), initrd, WORDS)
     if host_vendor() == "GenuineIntel" and not _comes_up(guest):
         diag("vmlinux does not come up on this Intel host: vmlinux-intel is taken")
