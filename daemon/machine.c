@@ -412,6 +412,7 @@ void machine_free(Machine *m)
         return;
     if (m->state == RUN_STATE_RUNNING)
         halt(m);
+    vm_end(m->vm);
     device_set_free(m->devices);
     vm_free(m->vm);
     g_main_loop_unref(m->loop);

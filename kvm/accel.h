@@ -33,6 +33,7 @@ typedef struct {
     gboolean (*open)(Vm *vm, GError **error);
     /* Waits for the slow part. Idempotent. */
     gboolean (*ready)(Vm *vm, GError **error);
+    void (*end)(Vm *vm); /* vm_end(), machine paused. NULL: nothing to do */
     void (*close)(Vm *vm);
 
     /* A memory slot appears (SIZE from REGION) or, with REMOVE, goes. */

@@ -72,7 +72,7 @@ VcpuCore *vcpu_core_get(Vm *vm, guint32 id, const VcpuModel *model, GArray *refu
 void      vcpu_core_park(Vm *vm, VcpuCore *core);
 void      vcpu_core_free(VcpuCore *core);
 /* Sets MSRS one by one where the batch stops; indices that KVM refuses are appended to REFUSED. */
-void      vcpu_core_set_msrs(VcpuCore *core, const struct kvm_msr_entry *msrs, guint n, GArray *refused);
+void      vcpu_core_set_msrs(Vm *vm, VcpuCore *core, const struct kvm_msr_entry *msrs, guint n, GArray *refused);
 /* Reads as many of MSRS as KVM can; the others are removed. */
 void      vcpu_core_get_msrs(VcpuCore *core, GArray *msrs);
 
@@ -159,6 +159,7 @@ struct KvmState {
     GCond        at_rest;  /* the main thread waits: parked, call done */
     GPtrArray   *vcpus;    /* of KvmVcpu that have a thread; lock */
     GPtrArray   *cores;    /* of VcpuCore; main thread */
+    GArray      *refused_told; /* of guint32: MSRs of which the log says that KVM refuses them; while the machine stands still */
 
     /* Writes that KVM queued; the ring lies in every run page. */
     GMutex       coalesced_lock;

@@ -18,7 +18,7 @@
 
 #define N_DEFAULT_ROUTES (NUM_PIC_PINS + IRQ_PINS)
 
-/* Devices may drive lines before anybody waited for the VM; only the main thread runs then. */
+/* Devices may drive lines before anybody waited for the VM; only the main thread runs then. After vm_end() it is down again. */
 static gboolean vm_is_up(Vm *vm)
 {
     return !vm->kvm->starter ? vm->vm_fd >= 0 : vm_ready(vm, NULL);
@@ -47,7 +47,7 @@ gboolean kvm_irqfd(Vm *vm, int fd, guint gsi, gboolean bind)
 {
     struct kvm_irqfd r = { .fd = fd, .gsi = gsi, .flags = bind ? 0 : KVM_IRQFD_FLAG_DEASSIGN };
 
-    return vm_is_up(vm) && KVM_IOCTL(vm->vm_fd, KVM_IRQFD, &r) == 0;
+    return vm_is_up(vm) ? KVM_IOCTL(vm->vm_fd, KVM_IRQFD, &r) == 0 : !bind;
 }
 
 static void default_routes(struct kvm_irq_routing_entry *e)
@@ -105,7 +105,7 @@ gboolean kvm_ioeventfd(Vm *vm, IoSpace space, guint64 addr, unsigned size, gbool
         r.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
     if (size == 0 && (match || !kvm_cap(vm->kvm_fd, KVM_CAP_IOEVENTFD_ANY_LENGTH)))
         return FALSE;
-    return vm_is_up(vm) && KVM_IOCTL(vm->vm_fd, KVM_IOEVENTFD, &r) == 0;
+    return vm_is_up(vm) ? KVM_IOCTL(vm->vm_fd, KVM_IOEVENTFD, &r) == 0 : !add;
 }
 
 static gboolean zone_set(Vm *vm, struct kvm_coalesced_mmio_zone *zone, gboolean add)
@@ -133,7 +133,7 @@ gboolean kvm_coalesce(Vm *vm, IoSpace space, guint64 addr, guint64 size, gboolea
 
     if (size > G_MAXUINT32 || !kvm_cap(vm->kvm_fd, space == IO_PIO ? KVM_CAP_COALESCED_PIO : KVM_CAP_COALESCED_MMIO))
         return FALSE;
-    if (!add && zone_forget(s, &zone))
+    if (!add && (zone_forget(s, &zone) || !vm_is_up(vm)))
         return TRUE;
     if (!add) {
         gboolean ok = zone_set(vm, &zone, FALSE);

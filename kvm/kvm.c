@@ -178,6 +178,7 @@ static void state_new(Vm *vm)
     g_cond_init(&s->at_rest);
     s->vcpus = g_ptr_array_new();
     s->cores = g_ptr_array_new_with_free_func((GDestroyNotify)vcpu_core_free);
+    s->refused_told = g_array_new(FALSE, FALSE, sizeof(guint32));
     s->zones = g_array_new(FALSE, FALSE, sizeof(struct kvm_coalesced_mmio_zone));
     vm->kvm = s;
 }
@@ -194,6 +195,16 @@ static gboolean kvm_open(Vm *vm, GError **error)
     return vm->kvm->starter != NULL;
 }
 
+/* The VM lives on until the last vCPU's descriptor is closed too (vcpu_core_park()). In this order the kernel drops its page
+ * tables of the guest's memory as a whole, not page by page when that memory is unmapped. */
+static void kvm_end(Vm *vm)
+{
+    vm_ready(vm, NULL);
+    g_atomic_pointer_set(&vm->kvm->ring, NULL);
+    auto_fd_close(vm->vm_fd);
+    vm->vm_fd = -1;
+}
+
 /* Also after a failed open. vCPUs are devices and so are gone. */
 static void kvm_close(Vm *vm)
 {
@@ -205,6 +216,7 @@ static void kvm_close(Vm *vm)
     g_clear_error(&s->start_error);
     g_ptr_array_unref(s->vcpus);
     g_ptr_array_unref(s->cores);
+    g_array_unref(s->refused_told);
     g_array_unref(s->zones);
     kvm_clear_host(&s->host);
     g_mutex_clear(&s->lock);
@@ -230,6 +242,8 @@ static gboolean kvm_memory_slot(Vm *vm, const MemRegion *region, gboolean remove
 
     if (!vm_ready(vm, error))
         return FALSE;
+    if (remove && vm->vm_fd < 0)
+        return TRUE; /* after vm_end() */
     if (region->flags & MEM_READONLY)
         r.flags |= KVM_MEM_READONLY;
     if (region->flags & MEM_DIRTY_LOG)
@@ -279,6 +293,7 @@ static gboolean kvm_has_cap(const Vm *vm, guint cap)
 const AccelOps accel_kvm_ops = {
     .open = kvm_open,
     .ready = kvm_ready,
+    .end = kvm_end,
     .close = kvm_close,
     .memory_slot = kvm_memory_slot,
     .pin_level = kvm_pin_level,

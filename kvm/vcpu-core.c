@@ -106,8 +106,21 @@ static struct kvm_msrs *msrs_new(const struct kvm_msr_entry *entries, guint n)
     return m;
 }
 
+/* Once a machine: what one vCPU is refused, the others are at every reset too. */
+static void tell_refused(Vm *vm, const struct kvm_msr_entry *msr)
+{
+    GArray *told = vm->kvm->refused_told;
+
+    for (guint i = 0; i < told->len; i++) {
+        if (g_array_index(told, guint32, i) == msr->index)
+            return;
+    }
+    g_array_append_val(told, msr->index);
+    g_info("KVM refuses MSR 0x%x = 0x%" G_GINT64_MODIFIER "x", msr->index, (guint64)msr->data);
+}
+
 /* KVM stops at the first MSR that it refuses and says how many it took. */
-void vcpu_core_set_msrs(VcpuCore *core, const struct kvm_msr_entry *msrs, guint n, GArray *refused)
+void vcpu_core_set_msrs(Vm *vm, VcpuCore *core, const struct kvm_msr_entry *msrs, guint n, GArray *refused)
 {
     for (guint done = 0; done < n;) {
         guint                       batch = MIN(n - done, MSR_BATCH);
@@ -117,8 +130,7 @@ void vcpu_core_set_msrs(VcpuCore *core, const struct kvm_msr_entry *msrs, guint 
         done += MAX(took, 0);
         if (took == (int)batch)
             continue;
-        g_info("APIC id %u: KVM refuses MSR 0x%x = 0x%" G_GINT64_MODIFIER "x", core->id, msrs[done].index,
-               (guint64)msrs[done].data);
+        tell_refused(vm, &msrs[done]);
         if (refused)
             g_array_append_val(refused, msrs[done].index);
         done++;
@@ -156,7 +168,7 @@ static VcpuCore *find_core(const KvmState *s, guint32 id)
     return NULL;
 }
 
-static gboolean apply_model(VcpuCore *core, const VcpuModel *model, GArray *refused, GError **error)
+static gboolean apply_model(Vm *vm, VcpuCore *core, const VcpuModel *model, GArray *refused, GError **error)
 {
     if (core->ran && !same_cpuid(core, model))
         return error_set(error, "a CPU with APIC id %u ran before with another CPUID table (%u entries, now %u): KVM "
@@ -166,7 +178,7 @@ static gboolean apply_model(VcpuCore *core, const VcpuModel *model, GArray *refu
         return FALSE;
     if (!core->ran)
         g_clear_pointer(&core->power_on, vcpu_state_free); /* it depends on the model */
-    vcpu_core_set_msrs(core, model->msrs, model->n_msrs, refused);
+    vcpu_core_set_msrs(vm, core, model->msrs, model->n_msrs, refused);
     return TRUE;
 }
 
@@ -184,7 +196,7 @@ VcpuCore *vcpu_core_get(Vm *vm, guint32 id, const VcpuModel *model, GArray *refu
             return NULL;
         g_ptr_array_add(vm->kvm->cores, core);
     }
-    if (!apply_model(core, model, refused, error))
+    if (!apply_model(vm, core, model, refused, error))
         return NULL;
     core->in_use = TRUE;
     return core;
@@ -194,6 +206,10 @@ void vcpu_core_park(Vm *vm, VcpuCore *core)
 {
     g_autoptr(GError) error = NULL;
 
+    if (vm->vm_fd < 0) { /* after vm_end(): nobody will want it */
+        g_ptr_array_remove_fast(vm->kvm->cores, core);
+        return;
+    }
     if (core->ran && !vcpu_core_reset(vm, core, FALSE, &error))
         g_warning("APIC id %u stays behind as it was: %s", core->id, error->message);
     core->in_use = FALSE;

@@ -181,7 +181,7 @@ static gboolean put_tsc_khz(Vm *vm, VcpuCore *core, const VcpuState *st, GError 
 
 /* The native mode's word (see MSR_NATIVE_MODE) goes before the registers, which mean other things in either mode; and only if
  * it changes, since KVM forgets an interrupt that it holds back when the word is written. */
-static GArray *put_native_mode(VcpuCore *core, const GArray *msrs, GArray *refused)
+static GArray *put_native_mode(Vm *vm, VcpuCore *core, const GArray *msrs, GArray *refused)
 {
     GArray *others = g_array_sized_new(FALSE, FALSE, sizeof(struct kvm_msr_entry), msrs->len);
 
@@ -197,7 +197,7 @@ static GArray *put_native_mode(VcpuCore *core, const GArray *msrs, GArray *refus
         g_array_append_val(now, e);
         vcpu_core_get_msrs(core, now);
         if (now->len == 0 || g_array_index(now, struct kvm_msr_entry, 0).data != e.data)
-            vcpu_core_set_msrs(core, &e, 1, refused);
+            vcpu_core_set_msrs(vm, core, &e, 1, refused);
     }
     return others;
 }
@@ -208,7 +208,7 @@ gboolean vcpu_state_put(Vm *vm, VcpuCore *core, const VcpuState *st, GArray *ref
 
     if (!put_tsc_khz(vm, core, st, error))
         return FALSE;
-    msrs = put_native_mode(core, st->msrs, refused);
+    msrs = put_native_mode(vm, core, st->msrs, refused);
     if (st->nested)
         SET(KVM_SET_NESTED_STATE, st->nested);
     SET(KVM_SET_MP_STATE, &st->mp_state);
@@ -219,7 +219,7 @@ gboolean vcpu_state_put(Vm *vm, VcpuCore *core, const VcpuState *st, GArray *ref
     SET(KVM_SET_XCRS, &st->xcrs);
     SET(KVM_SET_DEBUGREGS, &st->debugregs);
     SET(KVM_SET_LAPIC, &st->lapic);
-    vcpu_core_set_msrs(core, (const struct kvm_msr_entry *)(gconstpointer)msrs->data, msrs->len, refused);
+    vcpu_core_set_msrs(vm, core, (const struct kvm_msr_entry *)(gconstpointer)msrs->data, msrs->len, refused);
     SET(KVM_SET_VCPU_EVENTS, &st->events);
     return TRUE;
 }

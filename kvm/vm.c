@@ -170,6 +170,13 @@ gboolean vm_ready(Vm *vm, GError **error)
     return vm->ops->ready ? vm->ops->ready(vm, error) : TRUE;
 }
 
+void vm_end(Vm *vm)
+{
+    vm_pause(vm);
+    if (vm->ops->end)
+        vm->ops->end(vm);
+}
+
 void vm_free(Vm *vm)
 {
     if (!vm)

@@ -41,6 +41,9 @@ typedef struct {
 
 Vm      *vm_new(VmAccel accel, const VmObserver *observer, gpointer user, GError **error);
 gboolean vm_ready(Vm *vm, GError **error);
+/* The machine has run for the last time: what is taken from it from here on (memory, lines, CPUs) is taken from nobody, so
+ * KVM's VM is closed at once instead of piece by piece, each with its wait in the kernel. Pauses; no vm_run() after it. */
+void     vm_end(Vm *vm);
 void     vm_free(Vm *vm); /* joins every thread; devices must be gone */
 
 VmAccel  vm_accel(const Vm *vm);                                     /* [any] */

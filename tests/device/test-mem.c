@@ -125,6 +125,26 @@ static void test_file_refused(void)
     rig_tmp_remove(tmp);
 }
 
+/* Every mapping begins where a huge page can. */
+static void test_alignment(void)
+{
+    static const char *const kinds[] = { "memory-backend-ram", "memory-backend-memfd" };
+
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        for (guint64 size = 4096; size <= (4 << 20) + 4096; size += (1 << 20) + 4096) {
+            g_autoptr(Rig) rig = rig_new();
+            Device *mem = rig_plug(rig, "{\"qom-type\":\"%s\",\"id\":\"m\",\"size\":%u}", kinds[i], (guint)size);
+            guint8 *hva = memory_backend_hva(mem);
+            guint8 vec;
+
+            g_assert_cmpuint((guintptr)hva % (2 << 20), ==, 0);
+            hva[size - 1] = 1;
+            rig_remove(mem);
+            g_assert_cmpint(mincore(hva, 1, &vec), ==, -1);
+        }
+    }
+}
+
 /* ---- preallocation ---- */
 
 static gboolean all_there(Device *mem)
@@ -361,6 +381,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/mem/kinds", test_kinds);
+    g_test_add_func("/mem/alignment", test_alignment);
     g_test_add_func("/mem/sizes", test_sizes);
     g_test_add_func("/mem/file", test_file);
     g_test_add_func("/mem/file-refused", test_file_refused);
