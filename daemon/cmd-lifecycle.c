@@ -22,7 +22,7 @@ gboolean cmd_system_reset(Machine *m, QmpRequest *req, GError **error)
 {
     if (!machine_check_alive(m, "system_reset", error))
         return FALSE;
-    machine_reset(m, FALSE, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    machine_reset(m);
     return TRUE;
 }
 

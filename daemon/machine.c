@@ -4,8 +4,11 @@
  *
  * The hard part is that a guest changes the state from vCPU threads: it powers off, resets, triple-faults, or KVM gives up.
  * Each of these holds the vCPUs (vm_hold(): none executes another instruction) and posts here; by the time the
- * main thread looks, the manager may have stopped or reset the machine itself. Every handler therefore starts from
- * vm_pause() and looks at the state that it finds; the event says what the guest did, in any case.
+ * main thread looks, the manager may have stopped or reset the machine itself. Two rules make the outcome that of
+ * some order in which both could have acted. What lets the guest go on or makes it new (cont, system_reset) first settles what
+ * it did before: so a power-off is never undone by a `cont` that had not heard of it, nor carried out on the machine after the
+ * reset. And what the guest asks for is a bit, taken with all vCPUs parked and dropped by a reset: so two CPUs that reset the
+ * machine at once reset it once.
  *
  * Power-on is lazy. A reset returns devices to their configuration at once, while tables, kernel image and
  * the BSP's registers are made on the way to the next instruction: so what is plugged between a reset and `cont` is part
@@ -18,21 +21,21 @@
 #include "../schema/generated/qmp-events.h"
 
 #define BIT_OF(s) (1u << (s))
+/* States in which the guest is over until a reset. */
+#define DEAD_STATES (BIT_OF(RUN_STATE_SHUTDOWN) | BIT_OF(RUN_STATE_INTERNAL_ERROR) | BIT_OF(RUN_STATE_GUEST_PANICKED))
+
+enum { WANTS_SHUTDOWN = 1, WANTS_RESET = 2 }; /* Machine.guest_wants */
 
 /* From each state (row), the states that may follow. The only place that says so. */
 static const guint32 transitions[RUN_STATE__MAX] = {
-    [RUN_STATE_PRELAUNCH] = BIT_OF(RUN_STATE_RUNNING),
-    [RUN_STATE_RUNNING] = BIT_OF(RUN_STATE_PAUSED) | BIT_OF(RUN_STATE_SHUTDOWN) | BIT_OF(RUN_STATE_INTERNAL_ERROR) |
-                          BIT_OF(RUN_STATE_IO_ERROR) | BIT_OF(RUN_STATE_GUEST_PANICKED),
-    [RUN_STATE_PAUSED] = BIT_OF(RUN_STATE_RUNNING) | BIT_OF(RUN_STATE_SHUTDOWN) | BIT_OF(RUN_STATE_INTERNAL_ERROR),
-    [RUN_STATE_IO_ERROR] = BIT_OF(RUN_STATE_RUNNING) | BIT_OF(RUN_STATE_PAUSED),
+    [RUN_STATE_PRELAUNCH] = BIT_OF(RUN_STATE_RUNNING) | DEAD_STATES, /* by a qtest client's accesses */
+    [RUN_STATE_RUNNING] = BIT_OF(RUN_STATE_PAUSED) | BIT_OF(RUN_STATE_IO_ERROR) | DEAD_STATES,
+    [RUN_STATE_PAUSED] = BIT_OF(RUN_STATE_RUNNING) | DEAD_STATES,
+    [RUN_STATE_IO_ERROR] = BIT_OF(RUN_STATE_RUNNING) | BIT_OF(RUN_STATE_PAUSED) | DEAD_STATES,
     [RUN_STATE_SHUTDOWN] = BIT_OF(RUN_STATE_PAUSED),
     [RUN_STATE_INTERNAL_ERROR] = BIT_OF(RUN_STATE_PAUSED),
     [RUN_STATE_GUEST_PANICKED] = BIT_OF(RUN_STATE_PAUSED),
 };
-
-/* States in which the guest is over until a reset. */
-#define DEAD_STATES (BIT_OF(RUN_STATE_SHUTDOWN) | BIT_OF(RUN_STATE_INTERNAL_ERROR) | BIT_OF(RUN_STATE_GUEST_PANICKED))
 
 static void set_state(Machine *m, RunState state)
 {
@@ -93,10 +96,22 @@ static void go(Machine *m)
     set_state(m, RUN_STATE_RUNNING);
 }
 
+static void take_wishes(gpointer user);
+
+/* What the guest did up to now takes effect. */
+static void settle(Machine *m)
+{
+    vm_post_run(m->vm);
+    take_wishes(m);
+}
+
 gboolean machine_cont(Machine *m, GError **error)
 {
     if (m->state == RUN_STATE_RUNNING)
         return TRUE;
+    settle(m);
+    if (!machine_check_alive(m, "cont", error))
+        return FALSE;
     if (BIT_OF(m->state) & DEAD_STATES)
         return error_set(error, "cont: the machine is in state '%s'; system_reset brings it back",
                          run_state_names[m->state]);
@@ -107,9 +122,11 @@ gboolean machine_cont(Machine *m, GError **error)
     return TRUE;
 }
 
-/* Stops guest and devices; tells nobody. */
+/* Stops guest and devices, if they are not; tells nobody. */
 static void halt(Machine *m)
 {
+    if (!vm_running(m->vm))
+        return;
     vm_pause(m->vm);
     device_set_quiesce(m->devices);
 }
@@ -142,13 +159,10 @@ static void fail(Machine *m, const char *what, const GError *error)
     qmp_event_internal_error(m->server, 0, what, 0, 0, "", error->message);
 }
 
-void machine_reset(Machine *m, gboolean guest, ShutdownCause reason)
+static void reset_all(Machine *m, gboolean guest, ShutdownCause reason)
 {
-    gboolean was_running = m->state == RUN_STATE_RUNNING;
-    g_autoptr(GError) error = NULL;
-
-    if (was_running)
-        halt(m);
+    halt(m);
+    g_atomic_int_set(&m->guest_wants, 0);
     if (device_set_is_started(m->devices)) {
         vm_irqchip_reset(m->vm);
         device_set_reset(m->devices, RESET_WARM);
@@ -157,12 +171,31 @@ void machine_reset(Machine *m, gboolean guest, ShutdownCause reason)
     if (BIT_OF(m->state) & DEAD_STATES)
         set_state(m, RUN_STATE_PAUSED);
     qmp_event_reset(m->server, guest, reason);
-    if (!was_running)
+}
+
+/* After a reset: what ran runs. */
+static void go_on(Machine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (m->state != RUN_STATE_RUNNING)
         return;
     if (power_on(m, &error))
         go(m);
     else
         fail(m, "reset", error);
+}
+
+void machine_reset(Machine *m)
+{
+    halt(m);
+    m->resetting = TRUE;
+    settle(m);
+    m->resetting = FALSE;
+    if (m->quitting)
+        return;
+    reset_all(m, FALSE, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    go_on(m);
 }
 
 void machine_quit(Machine *m, gboolean guest, ShutdownCause reason, int status)
@@ -171,8 +204,7 @@ void machine_quit(Machine *m, gboolean guest, ShutdownCause reason, int status)
         return;
     m->quitting = TRUE;
     m->exit_status = status;
-    if (m->state == RUN_STATE_RUNNING)
-        halt(m);
+    halt(m);
     service_stopping(m->service);
     qmp_event_shutdown(m->server, guest, reason);
     g_main_loop_quit(m->loop);
@@ -187,45 +219,59 @@ gboolean machine_check_alive(Machine *m, const char *command, GError **error)
 
 /* ---- what the guest does; all on the main thread ---- */
 
-static void guest_shutdown(gpointer user)
+static void guest_shutdown(Machine *m, ShutdownCause reason)
 {
-    Machine *m = user;
-
-    if (m->quitting || (BIT_OF(m->state) & DEAD_STATES))
-        return;
     if (m->on_shutdown == SHUTDOWN_ACTION_POWEROFF) {
-        machine_quit(m, TRUE, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, 0);
+        machine_quit(m, TRUE, reason, 0);
         return;
     }
-    qmp_event_shutdown(m->server, TRUE, SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
+    qmp_event_shutdown(m->server, TRUE, reason);
     stop_dead(m, RUN_STATE_SHUTDOWN);
 }
 
-static void guest_reset(gpointer user)
+static void guest_reset(Machine *m)
+{
+    if (m->on_reboot != REBOOT_ACTION_RESET) {
+        guest_shutdown(m, SHUTDOWN_CAUSE_GUEST_RESET);
+        return;
+    }
+    reset_all(m, TRUE, SHUTDOWN_CAUSE_GUEST_RESET);
+    if (!m->resetting)
+        go_on(m);
+}
+
+/* With all vCPUs parked nobody asks for more: what the others did until then is heard first, and a fault wins. */
+static void take_wishes(gpointer user)
 {
     Machine *m = user;
 
+    if (!g_atomic_int_get(&m->guest_wants))
+        return;
+    halt(m);
+    vm_post_run(m->vm);
+    guint wants = g_atomic_int_and(&m->guest_wants, 0);
     if (m->quitting || (BIT_OF(m->state) & DEAD_STATES))
         return;
-    if (m->on_reboot == REBOOT_ACTION_RESET) {
-        machine_reset(m, TRUE, SHUTDOWN_CAUSE_GUEST_RESET);
-        return;
-    }
-    if (m->on_shutdown == SHUTDOWN_ACTION_POWEROFF) {
-        machine_quit(m, TRUE, SHUTDOWN_CAUSE_GUEST_RESET, 0);
-        return;
-    }
-    qmp_event_shutdown(m->server, TRUE, SHUTDOWN_CAUSE_GUEST_RESET);
-    stop_dead(m, RUN_STATE_SHUTDOWN);
+    if (wants & WANTS_SHUTDOWN)
+        guest_shutdown(m, SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
+    else if (wants & WANTS_RESET)
+        guest_reset(m);
 }
 
-static void on_triple_fault(gpointer user, Vcpu *vcpu)
+/* From any thread. */
+static void want(Machine *m, guint what)
 {
-    g_message("CPU %u: triple fault", vcpu_index(vcpu));
-    guest_reset(user);
+    if (g_atomic_int_or(&m->guest_wants, what) == 0)
+        vm_post(m->vm, take_wishes, m);
 }
 
-static void on_fault(gpointer user, Vcpu *vcpu, const VcpuFault *fault)
+static void on_triple_fault(gpointer user, guint cpu_index)
+{
+    g_message("CPU %u: triple fault", cpu_index);
+    want(user, WANTS_RESET);
+}
+
+static void on_fault(gpointer user, const VcpuFault *fault)
 {
     Machine *m = user;
     g_autoptr(GString) insn = g_string_new(NULL);
@@ -261,65 +307,69 @@ static const VmObserver vm_observer = {
 
 static void device_guest_shutdown(gpointer user)
 {
-    vm_post(((Machine *)user)->vm, guest_shutdown, user);
+    want(user, WANTS_SHUTDOWN);
 }
 
 static void device_guest_reset(gpointer user)
 {
-    vm_post(((Machine *)user)->vm, guest_reset, user);
-}
-
-typedef struct {
-    Machine *m;
-    gint64   number;
-    char    *path;
-} Post;
-
-static Post *post_new(Machine *m, gint64 number, const char *path)
-{
-    Post *p = g_new0(Post, 1);
-
-    p->m = m;
-    p->number = number;
-    p->path = g_strdup(path);
-    return p;
-}
-
-static void post_free(Post *p)
-{
-    g_free(p->path);
-    g_free(p);
+    want(user, WANTS_RESET);
 }
 
 static void do_debug_exit(gpointer user)
 {
-    Post *p = user;
+    Machine *m = user;
 
-    machine_quit(p->m, TRUE, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, (int)p->number);
-    post_free(p);
+    machine_quit(m, TRUE, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, g_atomic_int_get(&m->debug_exit));
 }
 
+/* The first status counts. */
 static void device_debug_exit(gpointer user, int status)
 {
     Machine *m = user;
 
     vm_hold(m->vm);
-    vm_post(m->vm, do_debug_exit, post_new(m, status, NULL));
+    if (g_atomic_int_compare_and_exchange(&m->debug_exit, 0, status))
+        vm_post(m->vm, do_debug_exit, m);
+}
+
+typedef struct RtcChange {
+    gint64 offset_s;
+    char  *path;
+} RtcChange;
+
+static void rtc_change_free(RtcChange *c)
+{
+    if (c)
+        g_free(c->path);
+    g_free(c);
+}
+
+/* Any thread. A guest may set its clock faster than the main thread looks: only the latest is kept. */
+static RtcChange *rtc_change_swap(Machine *m, RtcChange *c)
+{
+    return __atomic_exchange_n(&m->rtc_change, c, __ATOMIC_ACQ_REL);
 }
 
 static void do_rtc_change(gpointer user)
 {
-    Post *p = user;
+    Machine *m = user;
+    RtcChange *c = rtc_change_swap(m, NULL);
 
-    qmp_event_rtc_change(p->m->server, p->number, p->path);
-    post_free(p);
+    if (c)
+        qmp_event_rtc_change(m->server, c->offset_s, c->path);
+    rtc_change_free(c);
 }
 
 static void device_rtc_change(gpointer user, gint64 offset_s, const char *qom_path)
 {
     Machine *m = user;
+    RtcChange *c = g_new(RtcChange, 1), *older;
 
-    vm_post(m->vm, do_rtc_change, post_new(m, offset_s, qom_path));
+    *c = (RtcChange){ offset_s, g_strdup(qom_path) };
+    older = rtc_change_swap(m, c);
+    if (!older)
+        vm_post(m->vm, do_rtc_change, m);
+    rtc_change_free(older);
 }
 
 static int device_open_fdset(gpointer user, gint64 set, int flags, GError **error)
@@ -410,11 +460,11 @@ void machine_free(Machine *m)
 {
     if (!m)
         return;
-    if (m->state == RUN_STATE_RUNNING)
-        halt(m);
+    halt(m);
     vm_end(m->vm);
     device_set_free(m->devices);
     vm_free(m->vm);
+    rtc_change_free(m->rtc_change);
     g_main_loop_unref(m->loop);
     g_free(m->name);
     g_free(m);

@@ -27,6 +27,10 @@ struct Machine {
     gboolean   quitting;         /* SHUTDOWN was emitted on the way out; commands are refused */
     gboolean   qtest_connected;  /* we connected to the qtest client: when it goes, so do we */
     gboolean   power_on_pending; /* tables, kernel and BSP registers are made before the next instruction */
+    gboolean   resetting;        /* by system_reset: the guest's own reset does not let it run */
+    guint      guest_wants;      /* atomic, machine.c: what the guest asked for and the main thread has not done */
+    gint       debug_exit;       /* atomic: the status by which the guest ends the daemon; 0: it does not */
+    struct RtcChange *rtc_change; /* atomic: the latest that nobody was told of, or NULL */
     RebootAction   on_reboot;    /* set-action */
     ShutdownAction on_shutdown;
     PanicAction    on_panic;
@@ -39,8 +43,8 @@ void     machine_free(Machine *m);
 /* Lets all guest code run; from `prelaunch` and after a reset this powers the machine on first. */
 gboolean machine_cont(Machine *m, GError **error);
 void     machine_stop(Machine *m);
-/* Resets; goes on running if it was running. GUEST and REASON as in the RESET event. */
-void     machine_reset(Machine *m, gboolean guest, ShutdownCause reason);
+/* system_reset: goes on running if it was running. */
+void     machine_reset(Machine *m);
 /* Ends the process: SHUTDOWN, then the main loop returns once the reply was sent. */
 void     machine_quit(Machine *m, gboolean guest, ShutdownCause reason, int status);
 

@@ -55,7 +55,7 @@ typedef struct {
     /* Coalesced range appears or goes; FALSE: not available. */
     gboolean (*coalesce)(Vm *vm, IoSpace space, guint64 addr, guint64 size, gboolean add);
 
-    /* The whole machine: called by vm_run(), vm_pause() on the main thread. */
+    /* The whole machine: called by vm_run(), vm_hold_brief_end(), vm_pause() on the main thread. */
     void (*run)(Vm *vm);
     void (*pause)(Vm *vm);
     /* vm->hold was just set: hurries the vCPUs to their safe point. [any], also from a region hook. NULL: nothing to hurry. */
@@ -104,7 +104,7 @@ struct Vm {
     gpointer          user;
     GMainContext     *context; /* the main thread's */
     gint              running; /* atomic: vm_run() .. vm_pause() */
-    gint              hold;    /* atomic: no vCPU passes its safe point */
+    guint             hold;    /* atomic: not 0: no vCPU passes its safe point; vm.c has the parts */
     int               kvm_fd, vm_fd; /* -1: none; vm_fd from ready() on */
     guint             max_vcpus;     /* open() may lower or raise the default of 1024 */
     VmPosts          *posts;         /* vm.c: what waits for the main thread */

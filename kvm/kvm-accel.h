@@ -100,7 +100,6 @@ struct KvmVcpu {
     gboolean  io_pending; /* thread: the last exit is completed by the next KVM_RUN */
     void    (*call)(KvmVcpu *v, gpointer user); /* KvmState.lock: wanted of the thread */
     gpointer  call_user;
-    VcpuFault fault;   /* written by the thread before it posts, read by the main thread after */
 };
 
 /* Runs FN while this vCPU is at its safe point: on its own thread if that is running, else here. [main] */
@@ -125,7 +124,7 @@ gboolean vcpu_kick_init(GError **error);
 /* Serves one return of KVM_RUN; vCPU thread. */
 void     vcpu_exit(KvmVcpu *v);
 void     vcpu_run_failed(KvmVcpu *v, int err);
-void     vcpu_exit_cancel(KvmVcpu *v); /* main: no upward call for V any more */
+void     vcpu_reports_clear(KvmState *s); /* main: those that nobody was told of */
 
 /* ---- the VM ---- */
 
@@ -158,6 +157,7 @@ struct KvmState {
     GCond        wake;     /* vCPU threads wait: run, quit, a call */
     GCond        at_rest;  /* the main thread waits: parked, call done */
     GPtrArray   *vcpus;    /* of KvmVcpu that have a thread; lock */
+    GQueue       reports;  /* vcpu-exit.c: what ended a vCPU's run and waits for the main thread; lock */
     GPtrArray   *cores;    /* of VcpuCore; main thread */
     GArray      *refused_told; /* of guint32: MSRs of which the log says that KVM refuses them; while the machine stands still */
 

@@ -177,6 +177,7 @@ static void state_new(Vm *vm)
     g_cond_init(&s->wake);
     g_cond_init(&s->at_rest);
     s->vcpus = g_ptr_array_new();
+    g_queue_init(&s->reports);
     s->cores = g_ptr_array_new_with_free_func((GDestroyNotify)vcpu_core_free);
     s->refused_told = g_array_new(FALSE, FALSE, sizeof(guint32));
     s->zones = g_array_new(FALSE, FALSE, sizeof(struct kvm_coalesced_mmio_zone));
@@ -213,6 +214,7 @@ static void kvm_close(Vm *vm)
     KvmState *s = g_steal_pointer(&vm->kvm);
 
     g_assert(s->vcpus->len == 0);
+    vcpu_reports_clear(s);
     g_clear_error(&s->start_error);
     g_ptr_array_unref(s->vcpus);
     g_ptr_array_unref(s->cores);

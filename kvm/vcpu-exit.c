@@ -6,10 +6,9 @@
  * The path of an access is the hot one of the whole daemon, so vcpu_exit() looks for it first and
  * nothing on it takes a lock or allocates.
  *
- * A vCPU that can not go on calls vm_hold() and posts. The report lies in the KvmVcpu: the thread writes it
- * before the post and will not write another before vm_run(), which the main thread calls after it read the report. A
- * triple fault and a fault of two vCPUs at the same time are two posts; the second finds what the first's
- * handler made of the machine.
+ * A vCPU that can not go on calls vm_hold(), queues a report and posts. The report is memory of its own: the vCPU may run again, fail
+ * again, or be unplugged before the main thread has looked. A triple fault and a fault of two vCPUs at the
+ * same time are two reports; the second finds what the first's handler made of the machine.
  */
 #include "kvm-accel.h"
 
@@ -18,7 +17,6 @@
 #include <sys/ioctl.h>
 
 #define INSN_MAX 15 /* an x86 instruction's length at most */
-
 
 /* ---- accesses ---- */
 
@@ -76,34 +74,59 @@ static void exit_mmio(KvmVcpu *v)
 
 /* ---- reports ---- */
 
-static void deliver_triple_fault(gpointer user)
-{
-    KvmVcpu *v = user;
-    Vm      *vm = v->base.vm;
+typedef struct {
+    gboolean  triple_fault; /* else a fault */
+    VcpuFault fault;
+} Report;
 
-    if (vm->observer && vm->observer->triple_fault)
-        vm->observer->triple_fault(vm->user, &v->base);
+static void report_free(gpointer report)
+{
+    g_free(((Report *)report)->fault.registers);
+    g_free(report);
 }
 
-static void deliver_fault(gpointer user)
+void vcpu_reports_clear(KvmState *s)
 {
-    KvmVcpu *v = user;
-    Vm      *vm = v->base.vm;
-
-    if (vm->observer && vm->observer->fault)
-        vm->observer->fault(vm->user, &v->base, &v->fault);
+    g_queue_clear_full(&s->reports, report_free);
 }
 
-void vcpu_exit_cancel(KvmVcpu *v)
+static Report *report_take(KvmState *s)
 {
-    vm_post_cancel(v->base.vm, deliver_triple_fault, v);
-    vm_post_cancel(v->base.vm, deliver_fault, v);
+    LOCK_SCOPE(&s->lock);
+    return g_queue_pop_head(&s->reports);
+}
+
+static void deliver(gpointer user)
+{
+    Vm               *vm = user;
+    const VmObserver *o = vm->observer;
+    Report           *r;
+
+    while ((r = report_take(vm->kvm))) {
+        if (r->triple_fault && o && o->triple_fault)
+            o->triple_fault(vm->user, r->fault.cpu_index);
+        else if (!r->triple_fault && o && o->fault)
+            o->fault(vm->user, &r->fault);
+        report_free(r);
+    }
+}
+
+static void report_send(Vm *vm, gboolean triple_fault, VcpuFault *taken)
+{
+    Report *r = g_new(Report, 1);
+
+    *r = (Report){ triple_fault, *taken };
+    vm_hold(vm);
+    {
+        LOCK_SCOPE(&vm->kvm->lock);
+        g_queue_push_tail(&vm->kvm->reports, r);
+    }
+    vm_post(vm, deliver, vm);
 }
 
 static void exit_shutdown(KvmVcpu *v)
 {
-    vm_hold(v->base.vm);
-    vm_post(v->base.vm, deliver_triple_fault, v);
+    report_send(v->base.vm, TRUE, &(VcpuFault){ .cpu_index = v->base.index });
 }
 
 /* One byte of guest memory that may be what the guest failed on (a file cut short, no memory left): the kernel reads
@@ -149,22 +172,19 @@ static void emulation_insn(const struct kvm_run *run, VcpuFault *f)
 
 static void report(KvmVcpu *v, const char *reason, guint64 code)
 {
-    VcpuFault       *f = &v->fault;
+    VcpuFault        f = { .cpu_index = v->base.index, .reason = reason, .code = code };
     struct kvm_run  *run = v->core->run;
     struct kvm_regs  regs = { 0 };
     struct kvm_sregs sregs = { 0 };
 
-    g_free(f->registers);
-    *f = (VcpuFault) { .cpu_index = v->base.index, .reason = reason, .code = code };
-    f->registers = vcpu_core_dump(v->core);
+    f.registers = vcpu_core_dump(v->core);
     if (KVM_IOCTL(v->core->fd, KVM_GET_REGS, &regs) == 0)
-        f->rip = regs.rip;
+        f.rip = regs.rip;
     if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR && run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
-        emulation_insn(run, f);
-    if (f->insn_len == 0 && KVM_IOCTL(v->core->fd, KVM_GET_SREGS, &sregs) == 0)
-        fetch_insn(v, f, sregs.cs.base + regs.rip);
-    vm_hold(v->base.vm);
-    vm_post(v->base.vm, deliver_fault, v);
+        emulation_insn(run, &f);
+    if (f.insn_len == 0 && KVM_IOCTL(v->core->fd, KVM_GET_SREGS, &sregs) == 0)
+        fetch_insn(v, &f, sregs.cs.base + regs.rip);
+    report_send(v->base.vm, FALSE, &f);
 }
 
 static void exit_internal_error(KvmVcpu *v)

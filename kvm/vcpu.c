@@ -329,10 +329,8 @@ void kvm_vcpu_free(Vcpu *vcpu)
 
     if (v->thread)
         end_thread(v);
-    vcpu_exit_cancel(v);
     if (v->core)
         vcpu_core_park(vcpu->vm, v->core);
-    g_free(v->fault.registers);
     g_array_unref(vcpu->refused);
     g_free(v);
 }

@@ -4,9 +4,11 @@
  * post to the main thread.
  *
  * Two atomic words decide whether a vCPU may pass its safe point: `running` (main thread: between
- * vm_run() and the end of vm_pause()) and `hold` (any thread sets it, only vm_run() clears it). An accelerator's vCPU
- * runs while running && !hold. The hard part is vm_hold() from a vCPU thread inside a region hook, under a
- * device lock: it only sets the word and lets the accelerator hurry the others; nobody is waited for.
+ * vm_run() and the end of vm_pause()) and `hold`. An accelerator's vCPU runs while running && !hold. The hold has two parts: a
+ * bit that any thread sets and only vm_run() clears, and a count of brief holds that vm_run() leaves alone. So the
+ * main thread, moving a window for one vCPU, does not let another run past its own power-off, and a `cont` at
+ * that moment does not let any run before the window has moved. The hard part is vm_hold() from a vCPU thread inside
+ * a region hook, under a device lock: it only sets the word and lets the accelerator hurry the others; nobody is waited for.
  *
  * Posts are a list of our own and one GSource whose ready time is set by the poster: an idle source a
  * post would be an allocation in the region hooks and could not be cancelled by its pair (FN, USER).
@@ -17,6 +19,8 @@
 #include "../common/lock.h"
 
 #define DEFAULT_MAX_VCPUS 1024
+
+enum { HOLD = 1, HOLD_BRIEF = 2 }; /* the bit; one of the count above it */
 
 typedef struct {
     void (*fn)(gpointer user);
@@ -42,13 +46,12 @@ static Post *posts_take(VmPosts *p)
     return g_queue_pop_head(&p->queue);
 }
 
-/* Runs what was there on entry, so that a post which posts itself again does not starve the main loop. */
-static gboolean posts_dispatch(GSource *source, GSourceFunc callback, gpointer user)
+/* What was there on entry, so that a post which posts itself again does not starve the main loop. */
+void vm_post_run(Vm *vm)
 {
-    VmPosts *p = ((PostSource *)source)->vm->posts;
+    VmPosts *p = vm->posts;
     guint    n;
 
-    g_source_set_ready_time(source, -1);
     {
         LOCK_SCOPE(&p->lock);
         n = p->queue.length;
@@ -57,9 +60,18 @@ static gboolean posts_dispatch(GSource *source, GSourceFunc callback, gpointer u
         g_autofree Post *post = posts_take(p);
 
         if (!post)
-            break; /* cancelled by one that ran before it */
+            break; /* cancelled, or run, by one that ran before it */
         post->fn(post->user);
     }
+}
+
+static gboolean posts_dispatch(GSource *source, GSourceFunc callback, gpointer user)
+{
+    Vm      *vm = ((PostSource *)source)->vm;
+    VmPosts *p = vm->posts;
+
+    g_source_set_ready_time(source, -1);
+    vm_post_run(vm);
     LOCK_SCOPE(&p->lock);
     if (p->queue.length > 0)
         g_source_set_ready_time(source, 0);
@@ -217,7 +229,7 @@ void vm_run(Vm *vm)
 {
     if (!g_atomic_int_get(&vm->running))
         vm_clock_start(vm);
-    g_atomic_int_set(&vm->hold, FALSE);
+    g_atomic_int_and(&vm->hold, ~(guint)HOLD);
     g_atomic_int_set(&vm->running, TRUE);
     if (vm->ops->run)
         vm->ops->run(vm);
@@ -227,18 +239,38 @@ void vm_pause(Vm *vm)
 {
     if (!g_atomic_int_get(&vm->running))
         return;
-    g_atomic_int_set(&vm->hold, TRUE);
+    g_atomic_int_or(&vm->hold, HOLD);
     if (vm->ops->pause)
         vm->ops->pause(vm);
     g_atomic_int_set(&vm->running, FALSE);
     vm_clock_stop(vm);
 }
 
-void vm_hold(Vm *vm)
+static void hurry(Vm *vm)
 {
-    g_atomic_int_set(&vm->hold, TRUE);
     if (vm->ops->hold)
         vm->ops->hold(vm);
+}
+
+void vm_hold(Vm *vm)
+{
+    g_atomic_int_or(&vm->hold, HOLD);
+    hurry(vm);
+}
+
+void vm_hold_brief(Vm *vm)
+{
+    g_atomic_int_add(&vm->hold, HOLD_BRIEF);
+    hurry(vm);
+}
+
+void vm_hold_brief_end(Vm *vm)
+{
+    guint before = (guint)g_atomic_int_add(&vm->hold, -HOLD_BRIEF);
+
+    g_assert(before >= HOLD_BRIEF);
+    if (before == HOLD_BRIEF && g_atomic_int_get(&vm->running) && vm->ops->run)
+        vm->ops->run(vm);
 }
 
 gboolean vm_running(const Vm *vm)

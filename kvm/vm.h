@@ -32,10 +32,10 @@ typedef struct {
 } VcpuFault;
 
 /* Upward calls, all made on the main thread. By the time of either call every vCPU is on its way
- * to a stop (vm_hold()): the handler resets, stays stopped, or calls vm_run() again. */
+ * to a stop (vm_hold()): the handler resets, stays stopped, or calls vm_run() again. The vCPU itself may be gone. */
 typedef struct {
-    void (*triple_fault)(gpointer user, Vcpu *vcpu);
-    void (*fault)(gpointer user, Vcpu *vcpu, const VcpuFault *fault);
+    void (*triple_fault)(gpointer user, guint cpu_index);
+    void (*fault)(gpointer user, const VcpuFault *fault);
     void (*qtest_gone)(gpointer user); /* test accelerator: the client closed its socket */
 } VmObserver;
 
@@ -60,10 +60,17 @@ void     vm_pause(Vm *vm);
 /* [any] From now on no vCPU passes its safe point until vm_run(). Returns at once; a vCPU thread may call
  * it from a region hook. Used by guest reset and power-off, so that the guest does not run past them. */
 void     vm_hold(Vm *vm);
+/* [any] The same for work that the main thread does in a moment: whatever vm_run() says meanwhile, no vCPU passes before
+ * vm_hold_brief_end(), which ends this hold and no other. */
+void     vm_hold_brief(Vm *vm);
+void     vm_hold_brief_end(Vm *vm); /* main thread; once for each vm_hold_brief() */
 gboolean vm_running(const Vm *vm);                                   /* [any] */
 
 /* [any] Runs FN(user) on the main thread, in order. What has not run at vm_free() is dropped. */
 void     vm_post(Vm *vm, void (*fn)(gpointer user), gpointer user);
+/* Main thread. Runs at once what was posted before the call: a command that lets the guest go on must not overtake what the
+ * guest did last. */
+void     vm_post_run(Vm *vm);
 /* Main thread. Drops every FN(user) that has not run yet: before USER is freed. */
 void     vm_post_cancel(Vm *vm, void (*fn)(gpointer user), gpointer user);
 

@@ -30,9 +30,8 @@ static void run(gpointer user)
     g_atomic_int_set(&d->queued, 0); /* before FN: what comes from here on is a new request */
     gboolean held = g_atomic_int_exchange(&d->held, 0);
     d->fn(d->user);
-    /* Not if it was stopped by a command meanwhile: whoever did that lets it run again. */
-    if (held && vm_running(d->vm))
-        vm_run(d->vm);
+    if (held)
+        vm_hold_brief_end(d->vm);
 }
 
 void deferred_schedule(Deferred *d)
@@ -43,8 +42,8 @@ void deferred_schedule(Deferred *d)
 
 void deferred_schedule_held(Deferred *d)
 {
-    vm_hold(d->vm);
-    g_atomic_int_set(&d->held, 1);
+    if (g_atomic_int_compare_and_exchange(&d->held, 0, 1))
+        vm_hold_brief(d->vm);
     deferred_schedule(d);
 }
 
@@ -53,5 +52,7 @@ void deferred_free(Deferred *d)
     if (!d)
         return;
     vm_post_cancel(d->vm, run, d);
+    if (g_atomic_int_get(&d->held))
+        vm_hold_brief_end(d->vm);
     g_free(d);
 }

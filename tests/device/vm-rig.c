@@ -24,23 +24,23 @@ gboolean rig_have_kvm(void)
 
 /* ---- what the observer and the ports do ---- */
 
-static void on_triple_fault(gpointer user, Vcpu *vcpu)
+static void on_triple_fault(gpointer user, guint cpu_index)
 {
     Rig *r = user;
 
     r->triple_faults++;
-    r->reporter = vcpu;
+    r->reporter = cpu_index;
     r->done = TRUE;
 }
 
-static void on_fault(gpointer user, Vcpu *vcpu, const VcpuFault *fault)
+static void on_fault(gpointer user, const VcpuFault *fault)
 {
     Rig *r = user;
 
     g_free(r->reason);
     g_free(r->registers);
     r->faults++;
-    r->reporter = vcpu;
+    r->reporter = fault->cpu_index;
     r->reason = g_strdup(fault->reason);
     r->registers = g_strdup(fault->registers);
     r->rip = fault->rip;

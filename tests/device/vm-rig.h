@@ -28,7 +28,7 @@ typedef struct {
     gint    held;      /* atomic: writes to port 0x82 */
     gint    reads;     /* atomic: reads of port 0x83 */
     guint   faults, triple_faults;
-    Vcpu   *reporter;
+    guint   reporter; /* index */
     char   *reason, *registers;
     guint64 rip;
     guint   insn_len;
