@@ -646,88 +646,6 @@ static void test_bad_id(void)
     g_assert_nonnull(strstr(error->message, "16777216"));
 }
 
-/* How many of the process's descriptors are KVM's virtual machines or vCPUs. */
-static guint kvm_fds(void)
-{
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
-    const char     *name;
-    guint           n = 0;
-
-    while ((name = g_dir_read_name(dir))) {
-        g_autofree char *path = g_strconcat("/proc/self/fd/", name, NULL);
-        g_autofree char *target = g_file_read_link(path, NULL);
-
-        n += target && g_str_has_prefix(target, "anon_inode:kvm-");
-    }
-    return n;
-}
-
-/* The end of a machine: KVM's VM goes first and at once, and its parts can be taken away all the same. */
-static void test_end(void)
-{
-    g_autoptr(Rig) r = NULL;
-    guint before = kvm_fds();
-    int fd = eventfd(0, EFD_CLOEXEC);
-
-    if (!rig_have_kvm())
-        return;
-    r = rig_new();
-    code_count(r);
-    for (guint i = 0; i < 2; i++)
-        rig_add_cpu(r, i, i == 0, RIG_CODE);
-    iobus_eventfd_add(r->vm, IO_PIO, 0x90, 1, FALSE, 0, fd);
-    vm_run(r->vm);
-    rig_wait_for(r, &r->count, 1);
-    g_assert_cmpuint(kvm_fds(), ==, before + 3);
-    vm_end(r->vm);
-    g_assert_false(vm_running(r->vm));
-    g_assert_cmpint(vm_fd(r->vm), ==, -1);
-    for (guint i = 0; i < 2; i++)
-        vcpu_free(g_steal_pointer(&r->cpus[i]));
-    g_assert_cmpuint(kvm_fds(), ==, before); /* so KVM has let go of the memory before it is unmapped */
-    iobus_eventfd_remove(r->vm, IO_PIO, 0x90, 1, FALSE, 0, fd);
-    close(fd);
-}
-
-/* ---- what KVM refuses ---- */
-
-static GLogWriterOutput count_refusals(GLogLevelFlags level, const GLogField *fields, gsize n, gpointer counter)
-{
-    for (gsize i = 0; i < n; i++)
-        if (strcmp(fields[i].key, "MESSAGE") == 0 && strstr(fields[i].value, "refuses MSR 0x40001234"))
-            g_atomic_int_inc((gint *)counter);
-    return G_LOG_WRITER_HANDLED;
-}
-
-/* Two CPUs with an MSR that does not exist: each knows it, the log says it once. */
-static void test_refused_once(void)
-{
-    static const struct kvm_msr_entry nowhere = { .index = 0x40001234, .data = 1 };
-    gint told = 0;
-
-    if (!rig_have_kvm())
-        return;
-    if (!g_test_subprocess()) {
-        g_test_trap_subprocess(NULL, 0, G_TEST_SUBPROCESS_INHERIT_STDERR);
-        g_test_trap_assert_passed();
-        return;
-    }
-    g_log_set_writer_func(count_refusals, &told, NULL);
-    g_autoptr(Rig) r = rig_new();
-    VcpuModel model = rig_model(r);
-    model.msrs = &nowhere;
-    model.n_msrs = 1;
-    for (guint i = 0; i < 2; i++) {
-        guint n;
-
-        r->cpus[i] = vcpu_new(r->vm, i, i, &model, NULL);
-        g_assert_nonnull(r->cpus[i]);
-        g_assert_cmpuint(vcpu_refused_msrs(r->cpus[i], &n)[0], ==, nowhere.index);
-        g_assert_cmpuint(n, ==, 1);
-    }
-    g_assert_cmpint(told, ==, 1);
-}
-
 /* ---- cost ---- */
 
 static int count_instructions(pid_t tid)
@@ -803,8 +721,6 @@ int main(int argc, char **argv)
     g_test_add_func("/vcpu/replug", test_replug);
     g_test_add_func("/vcpu/replug-other-model", test_replug_other_model);
     g_test_add_func("/vcpu/bad-id", test_bad_id);
-    g_test_add_func("/vcpu/end", test_end);
-    g_test_add_func("/vcpu/refused-once", test_refused_once);
     g_test_add_func("/vcpu/cost", test_cost);
     return g_test_run();
 }
