@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The figures of docs/bench.md that can be counted, against their limits: TAP. No wall time is looked at."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import measure
+import monitor
+
+TOP = os.environ.get("top_builddir", ".")
+GUEST = os.path.join(TOP, "tests/bench/guest.elf")
+number = failed = 0
+
+
+def report(ok, text):
+    global number, failed
+    number += 1
+    failed += not ok
+    print("%s %d - %s" % ("ok" if ok else "not ok", number, text), flush=True)
+
+
+def skip(text, why):
+    global number
+    number += 1
+    print("ok %d - %s # SKIP %s" % (number, text, why), flush=True)
+
+
+def at_most(text, value, limit):
+    report(value <= limit, "%s: %d, at most %d" % (text, value, limit))
+
+
+def counted(mon, tmp, kvm):
+    """By valgrind: user instructions."""
+    rows = [("user instructions, start to quit", 4_000_000, lambda: measure.start_to_quit(mon, tmp)),
+            ("user instructions, query-status", 60_000, lambda: measure.a_command(mon, tmp, "query-status", 200)),
+            ("user instructions, query-qmp-schema", 1_000_000, lambda: measure.a_command(mon, tmp, "query-qmp-schema", 4))]
+    exits = [("user instructions, an exit: " + k, 400, lambda k=k: measure.an_exit(mon, tmp, GUEST, k)) for k in monitor.KINDS]
+    for text, limit, value in rows + exits:
+        if not measure.valgrind():
+            skip(text, "no valgrind: tests/fetch-peers valgrind could not get it")
+        elif not kvm:
+            skip(text, "no usable /dev/kvm")
+        else:
+            at_most(text, value(), limit)
+
+
+def resting(mon, tmp, kvm):
+    if not kvm:
+        return skip("memory and CPU of a halted guest", "no usable /dev/kvm")
+    resident, anonymous, cpu, switches = measure.at_rest(mon, tmp, GUEST)
+    at_most("resident KiB, 256 MiB guest halted", resident, 8 << 10)
+    at_most("anonymous KiB, 256 MiB guest halted", anonymous, 1536)
+    at_most("CPU time of the idle machine in ns", cpu, 0)
+    at_most("context switches of the idle machine", switches, 0)
+
+
+def main():
+    sanitized = b"__asan_init" in open(monitor.Backplane().binary, "rb").read()
+    if sanitized:
+        print("1..0 # SKIP a sanitizer's build has other counts")
+        return 0
+    subprocess.run([os.path.join(os.environ.get("top_srcdir", "."), "tests/fetch-peers"), "valgrind"], cwd=TOP, check=False,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    mon = monitor.Backplane()
+    with tempfile.TemporaryDirectory(prefix="bench") as tmp:
+        counted(mon, tmp, kvm)
+        resting(mon, tmp, kvm)
+        if kvm:
+            size, _ = measure.rubbish(mon, tmp)
+            at_most("bytes of the answer to a line of 1 MiB of rubbish", size, 1024)
+    print("1..%d" % number)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * guest.S - the bench's guest: writes '@' to COM1, causes COUNT exits of one kind, writes '!' and halts.
+ *
+ * The same 32-bit code is a PVH kernel (guest.elf, at 1 MiB) and, with -DROM, a 64 KiB firmware that ends in a reset
+ * vector (guest.rom), for machines that start there. It has no stack and no interrupts. Kind and count are written into
+ * the file behind the magic by whoever starts it.
+ */
+#define COM1 0x3f8
+
+#ifndef ROM
+    .section .note, "a", @note
+    .long 4, 4, 18              /* name and value lengths; XEN_ELFNOTE_PHYS32_ENTRY */
+    .asciz "Xen"
+    .long start
+#endif
+
+    .text
+    .code32
+    .global start
+start:
+    movw $COM1, %dx
+    movb $'@', %al
+    outb %al, %dx
+    movl count, %ecx
+    testl %ecx, %ecx
+    jz done
+    movl kind, %eax
+    jmp *kinds(, %eax, 4)
+
+out_unclaimed:
+    outb %al, $0x80
+    loop out_unclaimed
+    jmp done
+in_lsr:
+    movw $(COM1 + 5), %dx
+1:  inb %dx, %al
+    loop 1b
+    jmp done
+config:                         /* two exits a turn */
+    movl $0x80000000, %eax
+    movw $0xcf8, %dx
+    outl %eax, %dx
+    movw $0xcfc, %dx
+    inl %dx, %eax
+    loop config
+    jmp done
+mmio:
+    movl 0xfed1f000, %eax       /* nobody's on any of the machines */
+    loop mmio
+done:
+    movw $COM1, %dx
+    movb $'!', %al
+    outb %al, %dx
+1:  hlt
+    jmp 1b
+
+    .balign 16
+kinds:
+    .long out_unclaimed, in_lsr, config, mmio
+    .ascii "BENCHARG"
+kind:
+    .long 0
+count:
+    .long 0
+
+#ifdef ROM
+    .code16
+real:
+    cli
+    lgdtl %cs:gdt_pointer - start
+    movl %cr0, %eax
+    orb $1, %al
+    movl %eax, %cr0
+    ljmpl $8, $1f
+    .code32
+1:  movw $16, %ax
+    movw %ax, %ds
+    movw %ax, %es
+    movw %ax, %ss
+    jmp start
+    .balign 8
+gdt:
+    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
+gdt_pointer:
+    .word . - gdt - 1
+    .long gdt
+    .org 0xfff0
+    .code16
+    jmp real
+    .org 0x10000
+#endif

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The bench's figures that do not depend on time: instructions, bytes, memory, system calls. Each function takes a monitor
+(monitor.py) and a folder for throw-away files.
+
+User instructions come from valgrind's cachegrind: what the process executes outside of the kernel, the same in every run
+to within a per mille. Where a figure is for one command or exit, it is the difference of two runs, divided.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import monitor
+
+PEERS = os.path.join(os.environ.get("BACKPLANE_PEERS", "build/peers"), "root")
+RUBBISH = b"x" * (1 << 20) + b"\n"
+
+
+def valgrind():
+    """The words that run valgrind, installed or unpacked by tests/fetch-peers; None."""
+    unpacked = os.path.join(PEERS, "usr/bin/valgrind")
+    if os.access(unpacked, os.X_OK):
+        return ["env", "VALGRIND_LIB=" + os.path.join(PEERS, "usr/libexec/valgrind"), unpacked]
+    return ["valgrind"] if shutil.which("valgrind") else None
+
+
+class Counted:
+    """A monitor under cachegrind; .total is there after the block."""
+
+    def __init__(self, mon, tmp, **start):
+        self.out = os.path.join(tmp, "cachegrind")
+        prefix = valgrind() + ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=" + self.out]
+        self.vm = mon.start(tmp, prefix=prefix, **start)
+
+    def __enter__(self):
+        return self.vm.__enter__()
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.vm.quit()
+                self.total = int(re.search(r"^summary: (\d+)", open(self.out).read(), re.M).group(1))
+        finally:
+            self.vm.__exit__()
+
+
+def start_to_quit(mon, tmp):
+    with (run := Counted(mon, tmp, run=False)):
+        pass
+    return run.total
+
+
+def a_command(mon, tmp, name, n):
+    """User instructions of one command of this name."""
+    request = b'{"execute":"%s"}\n' % name.encode()
+    totals = []
+    for count in (1, 1 + n):
+        with (run := Counted(mon, tmp, run=False)) as vm:
+            for _ in range(count):
+                vm.qmp.raw(request)
+        totals.append(run.total)
+    return (totals[1] - totals[0]) // n
+
+
+def an_exit(mon, tmp, guest, kind, n=10000):
+    """User instructions of one exit of this kind (monitor.KINDS)."""
+    totals = []
+    turns = n // 2 if kind == "PCI config" else n
+    for count in (turns // 10, turns // 10 + turns):
+        image = monitor.patch_guest(guest, os.path.join(tmp, "guest"), monitor.KINDS[kind], count)
+        with (run := Counted(mon, tmp, guest=image)) as vm:
+            vm.until(b"!")
+            if not vm.qmp:
+                vm.connect()
+        totals.append(run.total)
+    return (totals[1] - totals[0]) // n
+
+
+def rubbish(mon, tmp):
+    """Bytes of the answer to a line of 1 MiB, and milliseconds until it is there."""
+    with mon.start(tmp, run=False) as vm:
+        began = monitor.now()
+        line = vm.qmp.raw(RUBBISH)
+        took = monitor.now() - began
+        assert b'"error"' in line, line[:200]
+        vm.qmp.command("query-status")
+        vm.quit()
+    return len(line), took * 1e3
+
+
+def at_rest(mon, tmp, guest, seconds=2.0):
+    """(resident KiB, anonymous KiB, CPU nanoseconds, context switches) of a machine of 256 MiB whose guest has halted."""
+    image = monitor.patch_guest(guest, os.path.join(tmp, "guest"), 0, 0)
+
+    def switches(pid):
+        tasks = "/proc/%d/task" % pid
+        return sum(int(n) for t in os.listdir(tasks)
+                   for n in re.findall(r"ctxt_switches:\s+(\d+)", open("%s/%s/status" % (tasks, t)).read()))
+
+    with mon.start(tmp, guest=image) as vm:
+        vm.until(b"!")
+        if not vm.qmp:
+            vm.connect()
+        time.sleep(0.5)  # what follows the start: the end of I/O, a thread that goes to sleep
+        resident, anonymous = vm.memory()
+        cpu, n = vm.cpu_seconds(), switches(vm.pid)
+        time.sleep(seconds)
+        cpu, n = vm.cpu_seconds() - cpu, switches(vm.pid) - n
+        vm.quit()
+    return resident, anonymous, round(cpu * 1e9), n
+
+
+def system_calls(mon, tmp):
+    """System calls from start to quit; None where there is no strace."""
+    if not shutil.which("strace"):
+        return None
+    out = os.path.join(tmp, "strace")
+    with mon.start(tmp, run=False, prefix=["strace", "-f", "-c", "-o", out]) as vm:
+        vm.quit()
+    total = re.search(r"^100.00\s.*total$", open(out).read(), re.M).group(0)
+    return int(total.split()[3])  # % of time, seconds, us a call, calls
+
+
+def allocations(mon, tmp):
+    """Calls of the allocator from start to quit, by memcheck; None where memcheck does not run."""
+    log = os.path.join(tmp, "memcheck")
+    prefix = valgrind() + ["--tool=memcheck", "--undef-value-errors=no", "--log-file=" + log]
+    try:
+        with mon.start(tmp, run=False, prefix=prefix) as vm:
+            vm.quit()
+    except monitor.Failed:
+        return None
+    found = re.search(r"total heap usage: ([\d,]+) allocs", open(log).read())
+    return int(found.group(1).replace(",", "")) if found else None
+
+
+def host():
+    """What kind of host this is, in a few words."""
+    processor = re.search(r"^vendor_id\s*:\s*(\S+)", open("/proc/cpuinfo").read(), re.M).group(1)
+    kernel = os.uname().release
+    modules = open("/proc/modules").read() if os.path.exists("/proc/modules") else ""
+    kind = next((m for m in ("kvm_pvm", "kvm_amd", "kvm_intel") if m in modules), "KVM")
+    return "%s, %d CPUs, Linux %s, %s" % (processor, os.cpu_count(), kernel, kind)
+
+
+def is_native_kind():
+    """Whether this host is of the kind that shared/guests/linux-6.12 is made for; its own tool says so, built by make."""
+    tool = os.path.join(os.environ.get("top_builddir", "."), "tests/bench/host-kind")
+    return subprocess.run([tool], check=False).returncode == 0
