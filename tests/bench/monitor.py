@@ -220,12 +220,17 @@ class Qemu:
         self.name = {"q35": "QEMU q35", "microvm": "QEMU microvm"}[machine.split(",")[0]]
         peers = os.environ.get("BACKPLANE_PEERS", "build/peers")
         self.root = os.path.join(peers, "root")
-        self.unpacked = os.path.join(self.root, "usr/bin/qemu-system-x86_64")
-        self.binary = shutil.which("qemu-system-x86_64") or self.unpacked
-        self.extra = []
-        if self.binary == self.unpacked:
-            for part in ("share/seabios", "share/qemu", "lib/ipxe/qemu"):
-                self.extra += ["-L", os.path.join(self.root, "usr", part)]
+        self.binary = shutil.which("qemu-system-x86_64") or os.path.join(self.root, "usr/bin/qemu-system-x86_64")
+
+    def roms(self):
+        """Where an unpacked one finds what it would look for below /usr."""
+        if not self.is_unpacked():
+            return []
+        return [word for part in ("share/seabios", "share/qemu", "lib/ipxe/qemu")
+                for word in ("-L", os.path.join(self.root, "usr", part))]
+
+    def is_unpacked(self):
+        return os.path.realpath(self.binary).startswith(os.path.realpath(self.root) + "/")
 
     def missing(self):
         if not os.access(self.binary, os.X_OK):
@@ -233,14 +238,14 @@ class Qemu:
         return None
 
     def environment(self):
-        if self.binary != self.unpacked:
+        if not self.is_unpacked():
             return []
         libs = glob.glob(os.path.join(self.root, "usr/lib/x86_64-linux-gnu")) + glob.glob(os.path.join(self.root, "lib/x86_64-linux-gnu"))
         return ["env", "LD_LIBRARY_PATH=" + ":".join(libs)]
 
     def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=()):
         argv = [*self.environment(), *prefix, self.binary, "-nodefaults", "-no-user-config", "-display", "none", "-accel", "kvm",
-                "-machine", self.machine if kernel else self.machine.replace(",rtc=on", ",rtc=off"), *self.extra, "-m", str(mib), "-smp", str(cpus), "-no-reboot",
+                "-machine", self.machine if kernel else self.machine.replace(",rtc=on", ",rtc=off"), *self.roms(), "-m", str(mib), "-smp", str(cpus), "-no-reboot",
                 "-qmp", "unix:%s,server=on,wait=off" % os.path.join(tmp, "qmp"),
                 "-chardev", "file,id=s0,path=%s" % os.path.join(tmp, "serial"), "-serial", "chardev:s0"]
         if kernel:
