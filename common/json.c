@@ -648,7 +648,7 @@ char *json_dup_raw(JsonVal v)
     gsize len;
     const char *raw = json_raw(v, &len);
 
-    return g_strndup(raw, len);
+    return g_strdelimit(g_strndup(raw, len), "\r\n", ' ');
 }
 
 /* ---- scalars ---- */

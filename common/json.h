@@ -52,6 +52,7 @@ JsonKind    json_kind(JsonVal v);
 const char *json_kind_name(JsonKind kind); /* "null", "boolean", "number", "string", ... */
 /* The value's own bytes within the text (strings with their quotes). Not NUL-terminated. */
 const char *json_raw(JsonVal v, gsize *len);
+/* The same as a string on one line: line breaks, which JSON has between tokens only, become spaces. Caller frees. */
 char       *json_dup_raw(JsonVal v);
 
 /* ---- scalars: FALSE if the value is of another kind or out of range ---- */

@@ -5,7 +5,8 @@
  * The order of the checks and the words of the errors are QEMU's, since clients match them: in
  * negotiation mode every other command is "not found" with a text of its own, and afterwards so is
  * qmp_capabilities. The result is written straight into the reply; if the handler fails after all,
- * what was written is cut off again. `id` goes back as the bytes that came.
+ * what was written is cut off again. `id` goes back as the bytes that came,
+ * on one line: a line break between its tokens becomes a space.
  */
 #include <string.h>
 
@@ -164,11 +165,12 @@ void qmp_dispatch(QmpServer *server, QmpSession *session, const QmpCommand *c, G
         write_error(reply, error);
     }
     if (e.id.doc) {
-        gsize len;
+        gsize len, at = reply->len + 8;
         const char *raw = json_raw(e.id, &len);
 
         g_string_append_len(reply, ", \"id\": ", 8);
         g_string_append_len(reply, raw, (gssize)len);
+        g_strdelimit(reply->str + at, "\r\n", ' ');
     }
     g_string_append_len(reply, "}\r\n", 3);
 }

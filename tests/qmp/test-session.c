@@ -92,6 +92,8 @@ static void test_ids(Fixture *f, gconstpointer data)
         client_send(c, bad);
         client_expect(c, bad_reply);
     }
+    client_send(c, "{\"execute\":\"echo\",\"id\":[1,\n\"\\n\",\r\n{\"a\":\n2}]}"); /* a reply is one line whatever came */
+    client_expect(c, "{\"return\": {}, \"id\": [1, \"\\n\",  {\"a\": 2}]}");
 }
 
 static void test_form(Fixture *f, gconstpointer data)

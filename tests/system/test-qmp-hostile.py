@@ -242,6 +242,7 @@ def resynchronisation(d):
 def a_hundred_random_streams(d):
     """Valid commands with bytes changed, removed and doubled: after 0xff and a line end the next command is answered."""
     seed = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
+    print(f"# TEST_SEED={seed}", flush=True)
     r = random.Random(seed)
     texts = [STATUS, b'{"execute":"qom-list","arguments":{"path":"/machine"},"id":[1,{"a":"b\\u00e4"}]}\r\n',
              b'{"execute":"machine-config-load","arguments":{"config":{"devices":[{"driver":"isa-serial","id":"zz"}]},"dry-run":true}}\n',
@@ -256,7 +257,6 @@ def a_hundred_random_streams(d):
             c.send(data + b'\xff\n{"execute":"query-name","id":"sync"}\n')
             while (m := c.reply()).get("id") != "sync":
                 assert "return" in m or len(m["error"]["desc"]) < 700, m
-    return f"TEST_SEED={seed}"
 
 
 # ---- sessions
