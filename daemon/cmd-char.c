@@ -43,6 +43,9 @@ static gboolean take_socket_fd(QmpRequest *req, PropBag *bag, const char *name, 
         if (!g_ascii_string_to_unsigned(name, 10, 3, G_MAXINT, &number, error))
             return FALSE;
         fd = (int)number;
+        int flags = fcntl(fd, F_GETFD);
+        if (flags >= 0 && (flags & FD_CLOEXEC)) /* what came over an exec does not have it until somebody takes it */
+            return error_set(error, "chardev-add: descriptor %d was not inherited, or is in use", fd);
     } else {
         if (!req->session)
             return error_set(error, "chardev-add: 'fd' '%s' is a name, and there is no session that has it", name);

@@ -8,6 +8,7 @@
 #include "service.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <systemd/sd-daemon.h>
 
 #include "../common/error.h"
@@ -47,6 +48,9 @@ Service *service_new(GError **error)
         service_free(s);
         return NULL;
     }
+    /* libsystemd marks them as its own. Unmarked they are what any inherited descriptor is: free to be taken, once. */
+    for (int i = 0; i < s->n_fds; i++)
+        fcntl(SD_LISTEN_FDS_START + i, F_SETFD, 0);
     return s;
 }
 

@@ -588,6 +588,10 @@ def descriptors_as_chardevs(d):
         c.call("chardev-add", id="fdc", backend={"type": "file", "data": {"out": f"/dev/fdset/{set_id}"}})
         c.call("chardev-remove", id="fdc")
         c.call("remove-fd", fdset_id=set_id)
+        # by number: what was inherited and nobody has, never the daemon's own sockets, this session's among them
+        for number in range(3, 40):
+            c.refused("chardev-add", id="fdc", backend={"type": "socket", "data": {"addr": {"type": "fd", "data": {"str": str(number)}}, "server": False}})
+        c.in_step()
     close_all(writes)
     gone(reads)
 
