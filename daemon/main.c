@@ -29,6 +29,7 @@ typedef struct {
     GPtrArray  *qmp;
     Access      access;
     VmAccel     accel;
+    SetActionArgs action;
     gboolean    daemonize;
     int         ready_fd; /* the parent's pipe, or -1 */
 } Options;
@@ -47,6 +48,8 @@ static const char usage[] =
     "  --accel kvm|test      how the guest runs (kvm); test: no KVM, driven by --qtest\n"
     "  --qtest unix:PATH[,server=on|off]\n"
     "                        the qtest protocol, with --accel test\n"
+    "  --action EVENT=ACTION[,EVENT=ACTION]...\n"
+    "                        what follows on reboot, shutdown, panic (as set-action says)\n"
     "  --config FILE         plug in this configuration (as machine-config-load does)\n"
     "  --log LEVEL           error, warning, info (the default) or debug\n"
     "  --pidfile FILE        write the process id there\n"
@@ -85,10 +88,41 @@ static int parse_access(Options *o, int option, const char *name)
     return ok ? 0 : complain("%s", error->message);
 }
 
+/* One of set-action's enums by its name. */
+static gboolean parse_enum(const char *const *names, const char *name, int *value)
+{
+    for (*value = 0; names[*value]; (*value)++) {
+        if (strcmp(names[*value], name) == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static int parse_action(SetActionArgs *a, const char *arg)
+{
+    g_auto(GStrv) words = g_strsplit(arg, ",", -1);
+
+    for (guint i = 0; words[i] || i == 0; i++) {
+        const char *word = words[i] ? words[i] : "";
+        int value;
+
+        if (g_str_has_prefix(word, "reboot=") && parse_enum(reboot_action_names, word + 7, &value))
+            a->has_reboot = TRUE, a->reboot = (RebootAction)value;
+        else if (g_str_has_prefix(word, "shutdown=") && parse_enum(shutdown_action_names, word + 9, &value))
+            a->has_shutdown = TRUE, a->shutdown = (ShutdownAction)value;
+        else if (g_str_has_prefix(word, "panic=") && parse_enum(panic_action_names, word + 6, &value))
+            a->has_panic = TRUE, a->panic = (PanicAction)value;
+        else
+            return complain("--action: '%s' is not reboot=, shutdown= or panic= with an action of set-action", word);
+    }
+    return 0;
+}
+
 static int parse_args(Options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
         { "name", required_argument, NULL, 'n' },    { "qmp", required_argument, NULL, 'q' },
+        { "action", required_argument, NULL, 'A' },
         { "accel", required_argument, NULL, 'a' },   { "qtest", required_argument, NULL, 't' },
         { "allow-user", required_argument, NULL, 'U' },
         { "allow-group", required_argument, NULL, 'G' },
@@ -104,6 +138,7 @@ static int parse_args(Options *o, int argc, char **argv)
         case 'n': o->name = optarg; break;
         case 'q': g_ptr_array_add(o->qmp, optarg); break;
         case 'a': bad = parse_accel(o, optarg); break;
+        case 'A': bad = parse_action(&o->action, optarg); break;
         case 't': o->qtest = optarg; break;
         case 'U':
         case 'G': bad = parse_access(o, c, optarg); break;
@@ -280,6 +315,8 @@ static gboolean add_qtest(Machine *m, const char *spec, GError **error)
 /* Everything up to the run loop that can fail. */
 static gboolean start(Machine *m, Options *o, GError **error)
 {
+    if (!cmd_set_action(m, NULL, &o->action, error))
+        return FALSE;
     for (guint i = 0; i < o->qmp->len; i++) {
         if (!add_listener(m, g_ptr_array_index(o->qmp, i), error))
             return FALSE;

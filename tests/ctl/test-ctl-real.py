@@ -22,10 +22,10 @@ BACKPLANED = os.path.abspath(os.environ.get("BACKPLANED", os.path.join(os.path.d
 class Machine:
     """A machine of a box; everything by backplanectl."""
 
-    def __init__(self, box, name="vm1", *extra):
+    def __init__(self, box, name="vm1", *extra, daemon=()):
         self.box, self.name, self.qtest = box, name, os.path.join(box.dir, name + ".qtest")
         box.env["BACKPLANED"] = BACKPLANED
-        box.ctl("start", name, "--accel", "test", *extra, "--", "--qtest", "unix:" + self.qtest, socket=False)
+        box.ctl("start", name, "--accel", "test", *extra, "--", "--qtest", "unix:" + self.qtest, *daemon, socket=False)
         with open(self.path("backplaned.pid"), encoding="ascii") as f:
             self.pid = int(f.read())
         close = box.close
@@ -323,11 +323,7 @@ def a_guest_that_powers_off(box):
     q.close()
 
 
-@test
-def a_second_power_off_ends_it(box):
-    m = Machine(box)
-    m.furnish()
-    m("qmp", "set-action", "shutdown=poweroff")
+def power_off_ends(m):
     m("cont")
     with socket.socket(socket.AF_UNIX) as q:
         q.connect(m.qtest)
@@ -335,6 +331,25 @@ def a_second_power_off_ends_it(box):
             q.sendall(text.encode() + b"\n")
         assert gone(m.pid)
     assert not os.path.exists(m.path("backplaned.pid"))
+
+
+@test
+def a_second_power_off_ends_it(box):
+    m = Machine(box)
+    m.furnish()
+    m("qmp", "set-action", "shutdown=poweroff")
+    power_off_ends(m)
+
+
+@test
+def the_daemon_was_started_to_end_with_its_guest(box):
+    m = Machine(box, daemon=("--action", "reboot=shutdown,shutdown=poweroff"))
+    m.furnish()
+    power_off_ends(m)
+    for bad in ("shutdown=no", "shutdown", "poweroff=shutdown", "", "reboot=reset,", "shutdown=poweroff,reboot=pause"):
+        p = subprocess.run([BACKPLANED, "--name", "x", "--qmp", "unix:" + box.dir + "/x", "--action", bad], capture_output=True, text=True, check=False)
+        same(p.returncode, 2)
+        has(p.stderr, "--action: '" + bad.split(",")[-1] + "' is not")
 
 
 # --- console ---

@@ -170,6 +170,7 @@ def shell_on_a_terminal(d):
         expect(r"\(QEMU\) ")
         os.write(master, b"\n")
         expect(r"RESET")
+        expect(r"\(QEMU\) ")  # the end of file is for the shell's line editor, which now listens
         os.write(master, b"\x04")
         assert p.wait(10 * PATIENCE) == 0
     finally:
