@@ -102,10 +102,10 @@ def add_case(title, form, machine):
             bzimage, elf = debian_kernel()
         except (OSError, IndexError) as error:
             c.skip("Debian's cloud kernel can not be had: %s" % error)
-        kernel = bzimage if form == "bzImage" else elf
-        text = boot_ours(c, kernel)
+        text = boot_ours(c, bzimage if form == "bzImage" else elf)
         check_ours(c, text)
-        compare(c, lines_of(text), lines_of(boot_qemu(c, machine, kernel)), machine)
+        # QEMU gets the unpacked one: what it prints is the same, and unpacking takes firmware's page tables a quarter of an hour here
+        compare(c, lines_of(text), lines_of(boot_qemu(c, machine, elf)), machine)
 
 
 def check_ours(c, text):
