@@ -60,7 +60,14 @@ typedef enum {
     STATE_U64,
     STATE_I64,
     STATE_BYTES, /* an array inside the instance: SIZE bytes */
+    STATE_BUF,   /* a StateBuf inside the instance */
 } StateKind;
+
+/* Bytes whose number is configuration: allocated by realize, LEN fixed until unrealize. A record must have as many. */
+typedef struct {
+    guint8 *data;
+    guint32 len;
+} StateBuf;
 
 typedef struct {
     const char *name;

@@ -13,8 +13,23 @@ static const GVariantType *variant_type(StateKind kind)
     static const char *const types[] = {
         [STATE_BOOL] = "b", [STATE_U8] = "y",  [STATE_U16] = "q",   [STATE_U32] = "u",
         [STATE_U64] = "t",  [STATE_I64] = "x", [STATE_BYTES] = "ay",
+        [STATE_BUF] = "ay",
     };
     return (const GVariantType *)types[kind];
+}
+
+static gboolean is_bytes(const StateDesc *row)
+{
+    return row->kind == STATE_BYTES || row->kind == STATE_BUF;
+}
+
+/* Where the bytes of a BYTES or BUF row are, and how many. */
+static guint8 *row_bytes(const StateDesc *row, gconstpointer field, gsize *len)
+{
+    const StateBuf *buf = field;
+
+    *len = row->kind == STATE_BUF ? buf->len : row->size;
+    return row->kind == STATE_BUF ? buf->data : (guint8 *)field;
 }
 
 static GVariant *row_save(const StateDesc *row, gconstpointer field)
@@ -33,7 +48,11 @@ static GVariant *row_save(const StateDesc *row, gconstpointer field)
     case STATE_I64:
         return g_variant_new_int64(*(const gint64 *)field);
     case STATE_BYTES:
-        return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, field, row->size, 1);
+    case STATE_BUF: {
+        gsize n;
+        const guint8 *bytes = row_bytes(row, field, &n);
+        return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, bytes, n, 1);
+    }
     }
     g_assert_not_reached();
 }
@@ -59,9 +78,13 @@ static void row_load(const StateDesc *row, gpointer field, GVariant *v)
     case STATE_I64:
         *(gint64 *)field = g_variant_get_int64(v);
         break;
-    case STATE_BYTES: {
-        gsize n;
-        memcpy(field, g_variant_get_fixed_array(v, &n, 1), row->size);
+    case STATE_BYTES:
+    case STATE_BUF: {
+        gsize n, given;
+        guint8 *bytes = row_bytes(row, field, &n);
+        gconstpointer from = g_variant_get_fixed_array(v, &given, 1);
+        if (n > 0)
+            memcpy(bytes, from, n);
         break;
     }
     }
@@ -69,12 +92,17 @@ static void row_load(const StateDesc *row, gpointer field, GVariant *v)
 
 static void row_before(const StateDesc *row, gpointer field)
 {
-    if (row->kind == STATE_BYTES)
-        memset(field, (int)row->before, row->size);
-    else if (row->kind == STATE_BOOL)
+    gsize n;
+
+    if (is_bytes(row)) {
+        guint8 *bytes = row_bytes(row, field, &n);
+        if (n > 0)
+            memset(bytes, (int)row->before, n);
+    } else if (row->kind == STATE_BOOL) {
         *(gboolean *)field = row->before != 0;
-    else
+    } else {
         le_put(field, row->size, row->before); /* the host is little endian too */
+    }
 }
 
 static const StateDesc *row_find(const StateDesc *rows, const char *name)
@@ -109,9 +137,13 @@ static gboolean check_field(const Device *dev, const char *name, GVariant *v, GE
     if (!g_variant_is_of_type(v, variant_type(row->kind)))
         return error_set(error, "State of device '%s': field '%s' has type '%s', wanted '%s'", dev->id, name,
                          g_variant_get_type_string(v), (const char *)variant_type(row->kind));
-    if (row->kind == STATE_BYTES && g_variant_n_children(v) != row->size)
-        return error_set(error, "State of device '%s': field '%s' has %zu bytes, wanted %u", dev->id, name,
-                         g_variant_n_children(v), row->size);
+    if (!is_bytes(row))
+        return TRUE;
+    gsize wanted;
+    row_bytes(row, (const char *)dev + row->offset, &wanted);
+    if (g_variant_n_children(v) != wanted)
+        return error_set(error, "State of device '%s': field '%s' has %zu bytes, wanted %zu", dev->id, name,
+                         g_variant_n_children(v), wanted);
     return TRUE;
 }
 
