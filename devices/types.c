@@ -25,6 +25,7 @@ extern const DeviceType memory_backend_file_type;
 extern const DeviceType memory_backend_memfd_type;
 extern const DeviceType memory_backend_ram_type;
 extern const DeviceType pc_dimm_type;
+extern const DeviceType pcie_root_port_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
 extern const DeviceType rtc_type;
 extern const DeviceType x86_64_v1_x86_64_cpu_type;
@@ -54,6 +55,7 @@ const DeviceType *const device_types[] = {
     &memory_backend_memfd_type,
     &memory_backend_ram_type,
     &pc_dimm_type,
+    &pcie_root_port_type,
     &qemu64_x86_64_cpu_type,
     &rtc_type,
     &x86_64_v1_x86_64_cpu_type,

@@ -7,6 +7,7 @@
  * programs), in APIC mode to the fixed GSIs 16-23 (GSIA-GSIH). _PIC tells which of the two _PRT returns. Slots 0 to 24 and 30
  * rotate over PIRQE-H, 25 to 29 and 31 over PIRQA-D.
  */
+#include "../pci/bus.h"
 #include "aml.h"
 #include "view.h"
 
@@ -57,21 +58,13 @@ static void host_bridge_osc(Aml *a)
     aml_end(a);
 }
 
-/* The PIRQ (0 is A) of PIN of SLOT on the root bus. */
-static guint pirq_of(guint slot, guint pin)
-{
-    if (slot < 25 || slot == 30)
-        return 4 + (slot < 24 ? slot + pin : pin) % 4;
-    return pin;
-}
-
 static void routing_table(Aml *a, const char *name, const char *link_prefix)
 {
     aml_name_of(a, name);
     aml_package(a);
     for (guint slot = 0; slot < 32; slot++) {
         for (guint pin = 0; pin < 4; pin++) {
-            char link[5] = {link_prefix[0], link_prefix[1], link_prefix[2], 'A' + pirq_of(slot, pin), 0};
+            char link[5] = {link_prefix[0], link_prefix[1], link_prefix[2], 'A' + pci_pirq(slot, pin), 0};
 
             aml_package(a);
             aml_stmt(a, AML_INT(slot << 16 | 0xffff));

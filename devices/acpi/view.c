@@ -11,6 +11,8 @@
 #include "../cpu/cpu.h"
 #include "../mem/memory-backend.h"
 
+#define ECAM_PER_BUS (1u << 20)
+
 /* ---- gathering ---- */
 
 static void gather_cpus(DeviceSet *set, AcpiView *v)
@@ -59,6 +61,8 @@ static gboolean gather_device(Device *dev, gpointer view)
         g_array_append_val(v->dimms, dimm);
     } else if (g_str_equal(dev->type->name, "isa-serial")) {
         add_serial(v, dev);
+    } else if (g_str_equal(dev->type->name, "pcie-root-port")) {
+        v->last_bus = (guint8)(v->board->ecam_size / ECAM_PER_BUS - 1);
     }
     return TRUE;
 }

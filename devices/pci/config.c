@@ -6,16 +6,11 @@
  * of one clears. The masks are as guest visible as the values (a driver that writes all ones and
  * reads back sees them), hence both are in the fingerprint. A guest can write any byte at any
  * time, so nothing here trusts an offset: what is beyond the space reads as ones.
+ *
+ * Of an extended space (4096 bytes) the first PCI_CONFIG_STORED bytes are kept; no function here
+ * has a register beyond them, and hundreds of functions are plugged at once.
  */
-#include "bus.h"
-
-enum {
-    PCI_VENDOR = 0x00,
-    PCI_DEVICE = 0x02,
-    PCI_REVISION = 0x08,
-    PCI_SUBSYSTEM_VENDOR = 0x2c,
-    PCI_SUBSYSTEM = 0x2e,
-};
+#include "host.h"
 
 void pci_function_init(PciFunction *fn, Device *dev, guint8 devfn, guint16 vendor, guint16 device,
                        guint8 revision, guint32 class_code, guint16 subsys_vendor,
@@ -36,12 +31,14 @@ guint32 pci_config_read(PciFunction *fn, guint16 offset, unsigned size)
 {
     if (!range_within(offset, size, fn->config_size))
         return (guint32)ones(size);
+    if (!range_within(offset, size, PCI_CONFIG_STORED))
+        return 0;
     return (guint32)le_get(fn->config + offset, size);
 }
 
 void pci_config_write(PciFunction *fn, guint16 offset, guint32 value, unsigned size)
 {
-    if (!range_within(offset, size, fn->config_size))
+    if (!range_within(offset, size, MIN(fn->config_size, PCI_CONFIG_STORED)))
         return;
 
     guint32 old = pci_config_read(fn, offset, size);
@@ -54,6 +51,8 @@ void pci_config_write(PciFunction *fn, guint16 offset, guint32 value, unsigned s
     }
     if (fn->config_written)
         fn->config_written(fn, offset, size, old);
+    if (fn->bars || fn->secondary)
+        pci_decode_written(fn, offset, size, old);
 }
 
 void pci_function_seal(PciFunction *fn)
@@ -68,17 +67,28 @@ void pci_function_reset(PciFunction *fn)
 
 void pci_function_post_load(PciFunction *fn)
 {
-    for (guint i = 0; i < PCI_CONFIG_SIZE; i++) {
+    for (guint i = 0; i < PCI_CONFIG_STORED; i++) {
         guint8 changeable = fn->wmask[i] | fn->w1c[i];
         fn->config[i] = (fn->config[i] & changeable) | (fn->at_reset[i] & (guint8)~changeable);
     }
 }
 
+/* The leaves are of the whole space, so that they stay when a later build keeps more of it. */
+static void leaf(AbiSink *sink, const char *prefix, const char *name, const PciFunction *fn,
+                 const guint8 *bytes, const guint8 *mask)
+{
+    g_autofree char *item = g_strconcat(prefix, name, NULL);
+    g_autofree guint8 *whole = g_malloc0(fn->config_size), *whole_mask = g_malloc0(fn->config_size);
+    gsize n = MIN(fn->config_size, PCI_CONFIG_STORED);
+
+    memcpy(whole, bytes, n);
+    if (mask)
+        memcpy(whole_mask, mask, n);
+    abi_leaf(sink, item, whole, fn->config_size, mask ? whole_mask : NULL);
+}
+
 void pci_function_abi(const PciFunction *fn, AbiSink *sink, const char *prefix)
 {
-    g_autofree char *config = g_strconcat(prefix, "config", NULL);
-    g_autofree char *w1c = g_strconcat(prefix, "config-w1c", NULL);
-
-    abi_leaf(sink, config, fn->at_reset, fn->config_size, fn->wmask);
-    abi_leaf(sink, w1c, fn->w1c, fn->config_size, NULL);
+    leaf(sink, prefix, "config", fn, fn->at_reset, fn->wmask);
+    leaf(sink, prefix, "config-w1c", fn, fn->w1c, NULL);
 }

@@ -16,7 +16,7 @@
  * PAM (0x90-0x96) and SMRAM (0x9d) are registers only: they keep what is written, and no memory
  * appears or goes by them. There is no SMM.
  */
-#include "../pci/bus.h"
+#include "../pci/bar.h"
 #include "parts.h"
 
 enum {
@@ -135,6 +135,7 @@ static void ecam_update(gpointer user)
     if (hb->dev.state != DEVICE_PUBLISHED || (base == hb->ecam_base && size == hb->ecam_size))
         return;
     ecam_unmap(hb);
+    pci_reserve(hb->bus, PCI_FIXED_ECAM, IO_MMIO, base, size);
     if (size == 0)
         return;
     hb->ecam = iobus_add(device_set_vm(hb->dev.set), IO_MMIO, base, size, &ecam_ops, hb, NULL, 0,
@@ -245,10 +246,11 @@ static void host_bridge_reset(Device *dev, ResetKind kind)
     deferred_schedule(hb->move);
 }
 
-/* Before the first instruction the window is in its place, whatever is still queued. */
+/* Before the first instruction the window and all BARs are in their places, whatever is still queued. */
 static gboolean host_bridge_power_on(Device *dev, GError **error)
 {
     ecam_update(dev);
+    pci_sync(dev->set);
     return TRUE;
 }
 

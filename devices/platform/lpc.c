@@ -5,15 +5,15 @@
  *
  * PMBASE and ACPI_CNTL come up programmed and enabled by the rows pm-base and sci-irq, so that a
  * guest without firmware finds what FADT says. Firmware may program them anew: the block moves
- * and the SCI changes pins as a deferred topology change, like ECAM in host-bridge.c. PIRQ
- * routing and RCBA are registers that firmware expects to keep what it wrote; no PCI interrupt
- * goes through the former on this board, and nothing is behind the latter.
+ * and the SCI changes pins as a deferred topology change, like ECAM in host-bridge.c. The PIRQ
+ * registers route PCI interrupt pins to the PIC (pci/intx.c). RCBA is a register that firmware
+ * expects to keep what it wrote; nothing is behind it.
  *
  * Resets: 0xcf9, bit 0 of port 0x92, and the 8042's pulse (0xfe to port 0x64). There is no 8042:
  * its status reads as 0xff, which every probe takes as absence after a few reads. Port 0x80
  * swallows POST codes without a stop of the vCPU.
  */
-#include "../pci/bus.h"
+#include "../pci/bar.h"
 #include "parts.h"
 #include "pm.h"
 
@@ -132,11 +132,21 @@ static void lpc_update(gpointer user)
     if (base == lpc->pm_at)
         return;
     block_unmap(lpc);
+    pci_reserve(pci_root_bus(lpc->dev.set), PCI_FIXED_PM, IO_PIO, base, base ? PM_BLOCK_SIZE : 0);
     if (base)
         block_map(lpc, base);
 }
 
 /* ---- the function 00:1f.0 ---- */
+
+static void route_pirqs(Lpc *lpc)
+{
+    guint8 routes[8];
+
+    memcpy(routes, lpc->fn.config + PIRQA, 4);
+    memcpy(routes + 4, lpc->fn.config + PIRQE, 4);
+    pci_intx_route(pci_root_bus(lpc->dev.set), routes);
+}
 
 static void config_written(PciFunction *fn, guint16 offset, unsigned size, guint32 old_value)
 {
@@ -145,6 +155,8 @@ static void config_written(PciFunction *fn, guint16 offset, unsigned size, guint
     if (offset <= ACPI_CNTL && PMBASE < offset + size &&
         pci_config_read(fn, offset, size) != old_value)
         deferred_schedule_held(lpc->move);
+    if (pci_touches(offset, size, PIRQA, 4) || pci_touches(offset, size, PIRQE, 4))
+        route_pirqs(lpc);
 }
 
 static void build_config(Lpc *lpc, const BoardConfig *c)
@@ -271,6 +283,7 @@ static void lpc_publish(Device *dev)
     lpc->post_region =
         fixed_port(lpc, 0x80, &post_ops, NULL, IO_COALESCED, "post-port"); /* no state */
     pci_bus_publish(pci_root_bus(dev->set), &lpc->fn);
+    route_pirqs(lpc);
     lpc_update(lpc);
 }
 
@@ -301,6 +314,7 @@ static void lpc_reset(Device *dev, ResetKind kind)
     Lpc *lpc = (Lpc *)dev;
 
     pci_function_reset(&lpc->fn);
+    route_pirqs(lpc);
     lpc->reset_control = 0;
     lpc->port92 = PORT92_A20;
     pm_reset(&lpc->pm);
@@ -318,6 +332,7 @@ static gboolean lpc_post_load(Device *dev, GError **error)
     Lpc *lpc = (Lpc *)dev;
 
     pci_function_post_load(&lpc->fn);
+    route_pirqs(lpc);
     pm_post_load(&lpc->pm);
     deferred_schedule(lpc->move);
     return TRUE;

@@ -449,6 +449,7 @@ static void test_acpica(void)
         fixture_init(&f, machines[i].max_cpus, machines[i].plugged, machines[i].ram, machines[i].max_ram);
         f.view.n_serial = machines[i].n_serial;
         memcpy(f.view.serial, ports, sizeof ports);
+        f.view.last_bus = i > 0 ? 255 : 0; /* with root ports and without */
         t = build(&f);
         check_tools(t);
     }

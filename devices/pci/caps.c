@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * caps.c - capability lists: where they are (the row's text) and what stands in them.
+ *
+ * A text comes from pci_caps_plan() or from a file of hints, so it is checked like foreign input
+ * before anything is built from it; building then asserts nothing.
+ */
+#include "caps.h"
+
+#include "bar.h"
+
+#define FIRST_CAP 0x40
+#define FIRST_EXT 0x100
+
+typedef struct {
+    const PciCapDesc *desc;
+    guint16           offset;
+} Placed;
+
+/* ---- places ---- */
+
+static gboolean free_at(const GArray *placed, guint offset, guint length)
+{
+    for (guint i = 0; i < placed->len; i++) {
+        const Placed *p = &g_array_index(placed, Placed, i);
+        if (offset < p->offset + (guint)p->desc->length && p->offset < offset + length)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gint by_offset(gconstpointer a, gconstpointer b)
+{
+    return (gint)((const Placed *)a)->offset - (gint)((const Placed *)b)->offset;
+}
+
+char *pci_caps_plan(const PciCapDesc *caps, guint n)
+{
+    g_autoptr(GArray) placed = g_array_new(FALSE, FALSE, sizeof(Placed));
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; i < n; i++) {
+        Placed p = { &caps[i], caps[i].offset };
+        if (p.offset == 0)
+            p.offset = caps[i].version ? FIRST_EXT : FIRST_CAP;
+        while (!free_at(placed, p.offset, caps[i].length))
+            p.offset += 4;
+        g_array_append_val(placed, p);
+    }
+    g_array_sort(placed, by_offset);
+    for (guint i = 0; i < placed->len; i++) {
+        const Placed *p = &g_array_index(placed, Placed, i);
+        g_string_append_printf(text, "%s%s@%x", i ? "," : "", p->desc->name, p->offset);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static const PciCapDesc *find(const PciCapDesc *caps, guint n, const char *name)
+{
+    for (guint i = 0; i < n; i++) {
+        if (strcmp(caps[i].name, name) == 0)
+            return &caps[i];
+    }
+    return NULL;
+}
+
+/* One "name@offset" of the text. */
+static gboolean parse(const char *item, const PciCapDesc *caps, guint n, Placed *out)
+{
+    const char *at = strchr(item, '@');
+    guint64 offset;
+
+    if (!at || !g_ascii_string_to_unsigned(at + 1, 16, 0, PCI_CONFIG_STORED, &offset, NULL))
+        return FALSE;
+    g_autofree char *name = g_strndup(item, (gsize)(at - item));
+    out->desc = find(caps, n, name);
+    out->offset = (guint16)offset;
+    return out->desc != NULL;
+}
+
+static gboolean in_place(const Placed *p)
+{
+    guint first = p->desc->version ? FIRST_EXT : FIRST_CAP;
+    guint end = p->desc->version ? PCI_CONFIG_STORED : FIRST_EXT;
+
+    return p->offset % 4 == 0 && p->offset >= first && p->offset + p->desc->length <= end;
+}
+
+static gboolean twice(const GArray *placed, const Placed *p)
+{
+    for (guint i = 0; i < placed->len; i++) {
+        if (g_array_index(placed, Placed, i).desc == p->desc)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* The places that TEXT names, sorted; NULL with the item that is wrong in *BAD (caller frees). */
+static GArray *read_text(const char *text, const PciCapDesc *caps, guint n, char **bad)
+{
+    g_autoptr(GArray) placed = g_array_new(FALSE, FALSE, sizeof(Placed));
+    g_auto(GStrv) items = g_strsplit(text, ",", -1);
+
+    for (guint i = 0; items[i]; i++) {
+        Placed p;
+        if (!parse(items[i], caps, n, &p) || !in_place(&p) || twice(placed, &p) ||
+            !free_at(placed, p.offset, p.desc->length)) {
+            *bad = g_strdup(items[i]);
+            return NULL;
+        }
+        g_array_append_val(placed, p);
+    }
+    g_array_sort(placed, by_offset);
+    return g_steal_pointer(&placed);
+}
+
+gboolean pci_caps_check(const Device *dev, const char *text, const PciCapDesc *caps, guint n,
+                        GError **error)
+{
+    g_autofree char *bad = NULL;
+    g_autoptr(GArray) placed = read_text(text, caps, n, &bad);
+
+    if (!placed) {
+        g_autofree char *given = error_quote(bad, -1);
+        return error_set(error,
+                         "Property 'capabilities' of device '%s': '%s' is not a capability of "
+                         "this type at a free offset",
+                         dev->id, given);
+    }
+    const Placed *ext = NULL;
+    for (guint i = 0; i < placed->len && !ext; i++) {
+        const Placed *p = &g_array_index(placed, Placed, i);
+        if (p->desc->version)
+            ext = p;
+    }
+    if (ext && ext->offset != FIRST_EXT)
+        return error_set(error,
+                         "Property 'capabilities' of device '%s': the first extended capability "
+                         "is at 0x%x, and must be at 0x%x",
+                         dev->id, ext->offset, FIRST_EXT);
+    return TRUE;
+}
+
+guint16 pci_caps_offset(const char *text, const char *name)
+{
+    g_auto(GStrv) items = g_strsplit(text, ",", -1);
+    gsize len = strlen(name);
+
+    for (guint i = 0; items[i]; i++) {
+        if (strncmp(items[i], name, len) == 0 && items[i][len] == '@')
+            return (guint16)g_ascii_strtoull(items[i] + len + 1, NULL, 16);
+    }
+    return 0;
+}
+
+void pci_caps_build(PciFunction *fn, const char *text, const PciCapDesc *caps, guint n)
+{
+    g_autofree char *bad = NULL;
+    g_autoptr(GArray) placed = read_text(text, caps, n, &bad);
+    guint16 last = 0, last_ext = 0;
+
+    for (guint i = 0; placed && i < placed->len; i++) {
+        const Placed *p = &g_array_index(placed, Placed, i);
+        if (p->desc->version) {
+            le32_put(fn->config + p->offset, p->desc->id | (guint32)p->desc->version << 16);
+            if (last_ext)
+                le16_put(fn->config + last_ext + 2,
+                         (guint16)(le16_get(fn->config + last_ext + 2) | p->offset << 4));
+            last_ext = p->offset;
+            fn->config_size = 4096;
+        } else {
+            fn->config[p->offset] = (guint8)p->desc->id;
+            fn->config[last ? last + 1 : PCI_CAPABILITIES] = (guint8)p->offset;
+            last = p->offset;
+            fn->config[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
+        }
+    }
+}
+
+/* ---- contents ---- */
+
+void pci_pm_init(PciFunction *fn, guint16 offset)
+{
+    le16_put(fn->config + offset + 2, 0x0003); /* version 1.2 */
+    le16_put(fn->config + offset + 4, 0x0008); /* no soft reset */
+    fn->wmask[offset + 4] = 0x03;
+    fn->pm = (guint8)offset;
+}
+
+void pci_subsystem_init(PciFunction *fn, guint16 offset, guint16 vendor, guint16 device)
+{
+    le16_put(fn->config + offset + 4, vendor);
+    le16_put(fn->config + offset + 6, device);
+}
+
+void pci_serial_init(PciFunction *fn, guint16 offset, guint64 serial)
+{
+    le64_put(fn->config + offset + 4, serial);
+}
+
+void pci_aer_init(PciFunction *fn, guint16 offset)
+{
+    enum { UNCORRECTABLE = 0x007ff030, FATAL = 0x00462030, INTERNAL = 0x00400000 };
+    enum { CORRECTABLE = 0x0000f1c1, ADVISORY_INTERNAL_OVERFLOW = 0x0000e000 };
+    guint8 *c = fn->config + offset, *w = fn->wmask + offset, *w1c = fn->w1c + offset;
+
+    le32_put(w1c + 0x04, UNCORRECTABLE); /* status, mask, severity */
+    le32_put(w + 0x08, UNCORRECTABLE);
+    le32_put(c + 0x08, INTERNAL);
+    le32_put(w + 0x0c, UNCORRECTABLE);
+    le32_put(c + 0x0c, FATAL);
+    le32_put(w1c + 0x10, CORRECTABLE); /* status, mask */
+    le32_put(w + 0x14, CORRECTABLE);
+    le32_put(c + 0x14, ADVISORY_INTERNAL_OVERFLOW);
+    le32_put(c + 0x18, 0x000000a0); /* ECRC generation and check can be switched */
+    le32_put(w + 0x18, 0x00000140);
+    le32_put(w + 0x2c, 0x00000007); /* root error command, root error status */
+    le32_put(w1c + 0x30, 0x0000007f);
+}
+
+void pci_acs_init(PciFunction *fn, guint16 offset)
+{
+    enum { SV = 1, TB = 2, RR = 4, CR = 8, UF = 16, DT = 64 };
+
+    le16_put(fn->config + offset + 4, SV | TB | RR | CR | UF | DT);
+    le16_put(fn->wmask + offset + 6, SV | TB | RR | CR | UF | DT);
+}
+
+/* ---- PCI Express ---- */
+
+static void device_registers(PciFunction *fn, guint16 offset, const PcieDesc *desc)
+{
+    guint8 *c = fn->config + offset, *w = fn->wmask + offset;
+
+    le32_put(c + PCIE_DEVCAP, 1u << 15 | (desc->flr ? 1u << 28 : 0)); /* role-based errors */
+    le16_put(c + PCIE_DEVCTL, 0x2810); /* relaxed ordering, no snoop, 512-byte read requests */
+    le16_put(w + PCIE_DEVCTL, desc->flr ? 0xf8ff : 0x78ff);
+    le16_put(fn->w1c + offset + PCIE_DEVSTA, 0x000f);
+    le16_put(w + PCIE_DEVCTL2, 0x001f); /* completion timeout */
+}
+
+static void link_registers(PciFunction *fn, guint16 offset, const PcieDesc *desc)
+{
+    guint8 *c = fn->config + offset, *w = fn->wmask + offset;
+    gboolean downstream = desc->kind == PCIE_ROOT_PORT;
+    guint32 caps = desc->speed | (guint32)desc->width << 4 | 0x0400 /* L0s */ |
+                   (guint32)desc->port << 24;
+
+    if (downstream)
+        caps |= 1u << 20; /* reports whether the link is active */
+    le32_put(c + PCIE_LNKCAP, caps);
+    le16_put(w + PCIE_LNKCTL, downstream ? 0x00fb : 0x00cb);
+    le16_put(c + PCIE_LNKSTA, (guint16)(desc->speed | desc->width << 4));
+    le32_put(c + PCIE_LNKCAP2, ((1u << desc->speed) - 1) << 1);
+    le16_put(c + PCIE_LNKCTL2, desc->speed);
+    le16_put(w + PCIE_LNKCTL2, 0x000f);
+}
+
+void pcie_cap_init(PciFunction *fn, guint16 offset, const PcieDesc *desc)
+{
+    guint16 flags = (guint16)(2 | desc->kind << 4 | (desc->slot ? 1 << 8 : 0));
+
+    fn->config_size = 4096;
+    le16_put(fn->config + offset + PCIE_FLAGS, flags);
+    device_registers(fn, offset, desc);
+    if (desc->kind != PCIE_INTEGRATED_ENDPOINT)
+        link_registers(fn, offset, desc);
+    if (desc->slot)
+        le32_put(fn->config + offset + PCIE_SLTCAP, desc->slot_caps);
+    if (desc->kind == PCIE_ROOT_PORT) {
+        le16_put(fn->wmask + offset + PCIE_ROOTCTL, 0x000f);
+        le32_put(fn->w1c + offset + PCIE_ROOTSTA, 1u << 16); /* PME status */
+    }
+}
+
+gboolean pcie_take_flr(PciFunction *fn, guint16 offset)
+{
+    guint8 *devctl = fn->config + offset + PCIE_DEVCTL;
+    gboolean asked = le16_get(devctl) & PCIE_DEVCTL_FLR;
+
+    le16_put(devctl, le16_get(devctl) & (guint16)~PCIE_DEVCTL_FLR);
+    return asked;
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * pci-device.c - what all pluggable PCI functions have in common: a place on a bus, a header, a
+ * capability list, interrupts, function level reset.
+ *
+ * Places. resolve finds the place and records it in the row `addr`, in one form ("1f.3") however it
+ * was written, since the row is guest visible and the same place must hash the same. It touches
+ * nothing; realize claims. Both run on the main thread one after the other, so what resolve found
+ * free is free.
+ *
+ * A slot holds up to eight functions. The guest looks at functions 1 to 7 only if function 0 says
+ * that it is not alone, so a combination that no guest could see is refused by name, as in QEMU.
+ */
+#include "pci-device.h"
+
+static const PciDeviceConfig *config_of(const Device *dev)
+{
+    return DEVICE_CONFIG(dev, PciDeviceConfig);
+}
+
+/* ---- addresses ---- */
+
+static gboolean parse_addr(const char *text, guint *devfn)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ".", 3);
+    guint64 n[2] = { 0, 0 };
+    guint count = g_strv_length(parts);
+
+    if (count < 1 || count > 2)
+        return FALSE;
+    for (guint i = 0; i < count; i++) {
+        const char *digits = parts[i];
+        if (g_str_has_prefix(digits, "0x") || g_str_has_prefix(digits, "0X"))
+            digits += 2;
+        if (!g_ascii_string_to_unsigned(digits, 16, 0, i == 0 ? 31 : 7, &n[i], NULL))
+            return FALSE;
+    }
+    *devfn = (guint)(n[0] << 3 | n[1]);
+    return TRUE;
+}
+
+static gboolean slot_free(const PciBus *bus, guint slot)
+{
+    for (guint f = 0; f < 8; f++) {
+        if (pci_bus_claimed(bus, slot << 3 | f))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* Whether SLOT holds bridges that share it, and no other. */
+static gboolean slot_of_bridges(const PciBus *bus, guint slot)
+{
+    const PciFunction *first = pci_bus_claimed(bus, slot << 3);
+
+    if (!first || first->config[PCI_HEADER_TYPE] != (PCI_HEADER_BRIDGE | PCI_HEADER_MULTIFUNCTION))
+        return FALSE;
+    for (guint f = 1; f < 8; f++) {
+        const PciFunction *fn = pci_bus_claimed(bus, slot << 3 | f);
+        if (fn && (fn->config[PCI_HEADER_TYPE] & 0x7f) != PCI_HEADER_BRIDGE)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean find_place(const PciBus *bus, gboolean share, guint *devfn)
+{
+    for (guint slot = 0; slot < pci_bus_slots(bus); slot++) {
+        if (slot_free(bus, slot)) {
+            *devfn = slot << 3;
+            return TRUE;
+        }
+        for (guint f = 1; share && f < 8 && slot_of_bridges(bus, slot); f++) {
+            if (!pci_bus_claimed(bus, slot << 3 | f)) {
+                *devfn = slot << 3 | f;
+                return TRUE;
+            }
+        }
+    }
+    return FALSE;
+}
+
+static gboolean check_slot(const Device *dev, const PciBus *bus, guint devfn, GError **error)
+{
+    const PciFunction *first = pci_bus_claimed(bus, devfn & 0xf8u);
+    guint slot = devfn >> 3;
+
+    if (slot >= pci_bus_slots(bus))
+        return error_set(error,
+                         "Property 'addr' of device '%s': bus '%s' has slots 0 to %x, not %x",
+                         dev->id, pci_bus_name(bus), pci_bus_slots(bus) - 1, slot);
+    if ((devfn & 7) && first && !(first->config[PCI_HEADER_TYPE] & PCI_HEADER_MULTIFUNCTION))
+        return error_set(error,
+                         "Property 'addr' of device '%s': device '%s' has slot %x of bus '%s' for "
+                         "itself; it would need multifunction",
+                         dev->id, first->dev->id, slot, pci_bus_name(bus));
+    for (guint f = 1; !(devfn & 7) && f < 8; f++) {
+        const PciFunction *other = pci_bus_claimed(bus, devfn | f);
+        if (other && !config_of(dev)->multifunction)
+            return error_set(error,
+                             "Property 'multifunction' of device '%s': it is off, but device '%s' "
+                             "is function %x of slot %x of bus '%s' already",
+                             dev->id, other->dev->id, f, slot, pci_bus_name(bus));
+    }
+    return TRUE;
+}
+
+static gboolean resolve_addr(Device *dev, const PciTypeInfo *info, const PciBus *bus,
+                             GError **error)
+{
+    const PciDeviceConfig *c = config_of(dev);
+    PropOrigin origin = prop_bag_origin(dev->bag, "addr");
+    guint devfn;
+
+    if (origin == ORIGIN_UNSET) {
+        if (!find_place(bus, info->bridge && c->multifunction, &devfn))
+            return error_set(error, "Device '%s': bus '%s' has no free slot", dev->id,
+                             pci_bus_name(bus));
+        origin = ORIGIN_DEFAULT;
+    } else if (!parse_addr(c->addr, &devfn)) {
+        g_autofree char *given = error_quote(c->addr, -1);
+        return error_set(error,
+                         "Property 'addr' of device '%s' does not accept '%s': a slot 0 to 1f, or "
+                         "'slot.function', in hexadecimal",
+                         dev->id, given);
+    }
+    if (!check_slot(dev, bus, devfn, error))
+        return FALSE;
+    g_autofree char *text = g_strdup_printf("%02x.%x", devfn >> 3, devfn & 7);
+    prop_bag_set_s(dev->bag, "addr", text, origin);
+    return TRUE;
+}
+
+/* ---- resolve ---- */
+
+static void set_auto(Device *dev, const char *name, guint64 value)
+{
+    if (!prop_bag_is_set(dev->bag, name))
+        prop_bag_set_u(dev->bag, name, value, ORIGIN_DEFAULT);
+}
+
+static PciBus *find_bus(const Device *dev, GError **error)
+{
+    const char *name = config_of(dev)->bus;
+    PciBus *bus = pci_bus_find(dev->set, name);
+
+    if (!bus) {
+        g_autofree char *given = error_quote(name, -1);
+        error_set_class(error, ERROR_DEVICE_NOT_FOUND,
+                        "Property 'bus' of device '%s': there is no PCI bus '%s'", dev->id, given);
+    } else if (device_set_is_started(dev->set) && !pci_bus_hotplug(bus)) {
+        error_set(error, "Property 'bus' of device '%s': bus '%s' does not support hotplugging",
+                  dev->id, name);
+        return NULL;
+    }
+    return bus;
+}
+
+gboolean pci_device_resolve(Device *dev, const PciTypeInfo *info, GError **error)
+{
+    PciBus *bus = find_bus(dev, error);
+
+    if (!bus || !resolve_addr(dev, info, bus, error))
+        return FALSE;
+    set_auto(dev, "vendor-id", info->vendor);
+    set_auto(dev, "device-id", info->device);
+    set_auto(dev, "revision", info->revision);
+    set_auto(dev, "subsystem-vendor-id", info->subsystem_vendor);
+    set_auto(dev, "subsystem-device-id", info->subsystem);
+    if (!prop_bag_is_set(dev->bag, "capabilities")) {
+        g_autofree char *text = pci_caps_plan(info->caps, info->n_caps);
+        prop_bag_set_s(dev->bag, "capabilities", text, ORIGIN_DEFAULT);
+    }
+    return pci_caps_check(dev, config_of(dev)->capabilities, info->caps, info->n_caps, error);
+}
+
+/* ---- realize ---- */
+
+/* A function that sends messages does not use its pin. */
+static void pin_update(PciDevice *pci)
+{
+    pci->fn.intx_silent = pci_msix_enabled(&pci->msix) || pci_msi_enabled(&pci->msi);
+    pci_intx_update(&pci->fn);
+}
+
+static void config_written(PciFunction *fn, guint16 offset, unsigned size, guint32 old_value)
+{
+    PciDevice *pci = (PciDevice *)fn->dev;
+
+    pci_msi_config_written(&pci->msi, offset, size);
+    pci_msix_config_written(&pci->msix, offset, size);
+    pin_update(pci);
+    if (pci->express && pci_touches(offset, size, pci->express + PCIE_DEVCTL, 2) &&
+        !pci->info->bridge && pcie_take_flr(fn, pci->express))
+        pci_request(fn, PCI_WORK_RESET);
+    if (pci->config_written)
+        pci->config_written(pci, offset, size, old_value);
+}
+
+static void build_header(PciDevice *pci, guint devfn)
+{
+    const PciDeviceConfig *c = config_of(&pci->dev);
+    const PciTypeInfo *info = pci->info;
+    PciFunction *fn = &pci->fn;
+
+    pci_function_init(fn, &pci->dev, (guint8)devfn, c->vendor_id, c->device_id, c->revision,
+                      info->class_code, info->bridge ? 0 : c->subsystem_vendor_id,
+                      info->bridge ? 0 : c->subsystem_device_id);
+    fn->config[PCI_HEADER_TYPE] = (info->bridge ? PCI_HEADER_BRIDGE : 0) |
+                                  (c->multifunction ? PCI_HEADER_MULTIFUNCTION : 0);
+    fn->config[PCI_IRQ_PIN] = info->pin;
+    fn->wmask[PCI_IRQ_LINE] = 0xff;
+    fn->wmask[0x0c] = 0xff; /* cache line size */
+    le16_put(fn->wmask + PCI_COMMAND,
+             PCI_COMMAND_MASTER | 1 << 6 | 1 << 8 | (info->pin ? PCI_COMMAND_NO_INTX : 0));
+    le16_put(fn->w1c + PCI_STATUS, 0xf900);
+    fn->config_written = config_written;
+}
+
+gboolean pci_device_realize(Device *dev, const PciTypeInfo *info, GError **error)
+{
+    PciDevice *pci = (PciDevice *)dev;
+    const PciDeviceConfig *c = config_of(dev);
+    PciBus *bus = find_bus(dev, error);
+    guint devfn;
+
+    if (!bus)
+        return FALSE;
+    PciFunction *bridge = pci_bus_bridge(bus);
+    if (bridge && !device_link(dev, NS_DEVICE, bridge->dev->id, bridge->dev->type->name, "bus", error))
+        return FALSE;
+    g_assert(parse_addr(c->addr, &devfn));
+    pci->info = info;
+    build_header(pci, devfn);
+    pci_caps_build(&pci->fn, c->capabilities, info->caps, info->n_caps);
+    return pci_bus_claim(bus, &pci->fn, error);
+}
+
+guint16 pci_device_cap(const Device *dev, const char *name)
+{
+    return pci_caps_offset(config_of(dev)->capabilities, name);
+}
+
+void pci_device_seal(Device *dev)
+{
+    pci_function_seal(&((PciDevice *)dev)->fn);
+}
+
+/* ---- the rest of life ---- */
+
+void pci_device_publish(Device *dev)
+{
+    PciDevice *pci = (PciDevice *)dev;
+
+    pci_bus_publish(pci->fn.bus, &pci->fn);
+}
+
+void pci_device_unpublish(Device *dev)
+{
+    PciDevice *pci = (PciDevice *)dev;
+
+    g_mutex_lock(&dev->lock);
+    pci_intx_set(&pci->fn, FALSE);
+    g_mutex_unlock(&dev->lock);
+    pci_bus_remove(pci->fn.bus, &pci->fn);
+}
+
+void pci_device_unrealize(Device *dev)
+{
+    PciDevice *pci = (PciDevice *)dev;
+
+    if (pci->fn.bus)
+        pci_bus_remove(pci->fn.bus, &pci->fn);
+    pci_msix_free(&pci->msix);
+    pci_msi_free(&pci->msi);
+    pci_bars_free(&pci->fn);
+}
+
+void pci_device_reset(Device *dev)
+{
+    PciDevice *pci = (PciDevice *)dev;
+
+    pci_function_reset(&pci->fn);
+    pci_msi_update(&pci->msi);
+    pci_msix_reset(&pci->msix);
+    pci->fn.intx = FALSE;
+    pin_update(pci);
+    if (pci->fn.secondary)
+        pci_bus_numbers_changed(&pci->fn);
+    pci_request_lazily(&pci->fn);
+}
+
+void pci_device_quiesce(Device *dev)
+{
+    pci_msix_quiesce(&((PciDevice *)dev)->msix);
+}
+
+void pci_device_post_load(Device *dev)
+{
+    PciDevice *pci = (PciDevice *)dev;
+
+    pci_function_post_load(&pci->fn);
+    pci_msi_update(&pci->msi);
+    pci_msix_post_load(&pci->msix);
+    pin_update(pci);
+    if (pci->fn.secondary)
+        pci_bus_numbers_changed(&pci->fn);
+    pci_request_lazily(&pci->fn);
+}
+
+void pci_device_abi(Device *dev, AbiSink *sink)
+{
+    pci_function_abi(&((PciDevice *)dev)->fn, sink, "");
+}
+
+void pci_device_interrupt(PciDevice *pci, guint n, gboolean level)
+{
+    if (pci_msix_enabled(&pci->msix) || pci_msi_enabled(&pci->msi)) {
+        pci_intx_set(&pci->fn, FALSE);
+        if (level && pci_msix_enabled(&pci->msix))
+            pci_msix_notify(&pci->msix, n);
+        else if (level)
+            pci_msi_notify(&pci->msi, n);
+        return;
+    }
+    pci_intx_set(&pci->fn, level);
+}
