@@ -60,9 +60,10 @@ QEMU_BARE_RETURNS = {'query-commands', 'query-command-line-options', 'query-qmp-
                      'query-chardev', 'query-chardev-backends', 'ringbuf-read', 'qom-list-types', 'qom-list',
                      'qom-get', 'qom-list-properties', 'device-list-properties', 'query-hotpluggable-cpus',
                      'query-cpus-fast', 'query-cpu-definitions', 'query-memory-devices', 'query-memdev',
-                     'query-machines', 'query-iothreads'}
+                     'query-machines', 'query-iothreads', 'query-pci'}
 
-QEMU_MEMBERS = {'UUID'}
+QEMU_MEMBERS = {'UUID', 'class_info', 'io_range', 'irq_pin', 'mem_type_64', 'memory_range', 'pci_bridge',
+                'prefetchable_range', 'qdev_id'}
 
 RE_TYPE = re.compile(r'[A-Z][A-Za-z0-9]*$')
 RE_NAME = re.compile(r'[a-z][a-z0-9]*(-[a-z0-9]+)*$')
