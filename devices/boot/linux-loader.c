@@ -9,6 +9,7 @@
 #include <fcntl.h>
 
 #include "../cpu/cpu.h"
+#include "../pci/bus.h"
 #include "boot.h"
 
 typedef struct {
@@ -109,6 +110,7 @@ static gboolean loader_power_on(Device *dev, GError **error)
 
     if (!bsp)
         return error_set(error, "Device '%s' has no CPU to start its kernel on: plug one first", dev->id);
+    pci_assign_bridges(dev->set);
     map = vm_memory_ref_map(vm);
     ok = load((LinuxLoader *)dev, map, &boot, error);
     vm_memory_unref_map(vm, map);

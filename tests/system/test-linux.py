@@ -184,6 +184,65 @@ def _(c):
         c.equal(m.exit_status(), 0, "the exit status")
 
 
+# ---- PCI Express
+
+def config_space(m, address):
+    """The first 512 bytes: no function has registers behind them."""
+    return bytes.fromhex(m.console.run("head -c 512 /sys/bus/pci/devices/0000:%s/config | xxd -p" % address).replace("\n", ""))
+
+
+def check_config(c, m, device, address):
+    """Bits that no guest can change are in the guest as the fingerprint has them."""
+    leaves = {l["item"]: l["value"] for l in m("query-guest-abi", detail=True)["leaves"] if l["device"] == device}
+    value, mask = (bytes.fromhex(x) for x in leaves["config"].split("/"))
+    w1c = bytes.fromhex(leaves["config-w1c"])
+    seen = config_space(m, address)
+    c.equal(len(seen), 512, "the size of the extended configuration space of " + device)
+    wrong = [hex(i) for i, b in enumerate(seen) if (b ^ value[i]) & ~(mask[i] | w1c[i])]
+    c.equal(wrong, [], "registers of %s that are not as configured" % device)
+    return seen
+
+
+def check_bridges(c, m, ports):
+    """Numbers and windows are those of query-pci, and the guest has the windows as resources."""
+    on_root = {d["qdev_id"]: d for d in m("query-pci")[0]["devices"]}
+    iomem = m.console.run("cat /proc/iomem")
+    for number, (device, address) in enumerate(ports.items(), 1):
+        config = check_config(c, m, device, address)
+        c.equal(config[0x18:0x1B], bytes((0, number, number)), "the bus numbers of " + device)
+        bus = on_root[device]["pci_bridge"]["bus"]
+        c.equal((bus["number"], bus["secondary"], bus["subordinate"]), (0, number, number), "query-pci's of " + device)
+        for window, least in ("memory_range", 2 * MIB), ("prefetchable_range", 32 * MIB):
+            base, limit = bus[window]["base"], bus[window]["limit"]
+            c.true(limit - base + 1 >= least, "room in the %s of %s" % (window, device), (base, limit))
+            c.contains(iomem, "%x-%x : PCI Bus 0000:%02x" % (base, limit, number), "/proc/iomem")
+
+
+@case("root ports: numbers, windows and slots without a complaint")
+def _(c):
+    linux = linux_guest(c)
+    ports = {"rp0": "00:01.0", "rp1": "00:01.1", "native": "00:04.0"}
+    with Machine(c) as m:
+        m.board(max_cpus=2)
+        for id in ports:
+            m("device_add", driver="pcie-root-port", id=id, **({"native-hotplug": True, "addr": "4"} if id == "native"
+                                                               else {"multifunction": True}))
+        m.cpu("a")
+        m.memory(512 * MIB)
+        m.serial("console")
+        m.loader(linux.kernel, linux.words + " run=shell", initrd=linux.initrd)
+        m.cont()
+        before = m("query-guest-abi")["fingerprint"]
+        m.console.start_shell()
+        log = check_log(c, m)
+        c.equal(re.findall(r"pci 0000:(\S+): \[1b36:000c\] type 01 class 0x060400 PCIe Root Port", log), list(ports.values()), "ports")
+        check_bridges(c, m, ports)
+        if "pciehp" in log:  # a kernel that has the driver
+            c.equal(re.findall(r"pcieport 0000:(\S+): pciehp: Slot #(\d+)", log), [("00:04.0", "2")], "native slots")
+        m.check_state("running")
+        c.equal(m("query-guest-abi")["fingerprint"], before, "the fingerprint after the guest's changes")
+
+
 # ---- the console under load
 
 @case("64 KiB out of the guest, 64 KiB through it both ways: nothing is lost")
