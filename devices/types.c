@@ -27,7 +27,9 @@ extern const DeviceType memory_backend_ram_type;
 extern const DeviceType pc_dimm_type;
 extern const DeviceType pcie_root_port_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
+extern const DeviceType rng_random_type;
 extern const DeviceType rtc_type;
+extern const DeviceType virtio_rng_pci_type;
 extern const DeviceType x86_64_v1_x86_64_cpu_type;
 extern const DeviceType x86_64_v2_x86_64_cpu_type;
 extern const DeviceType x86_64_v3_x86_64_cpu_type;
@@ -57,7 +59,9 @@ const DeviceType *const device_types[] = {
     &pc_dimm_type,
     &pcie_root_port_type,
     &qemu64_x86_64_cpu_type,
+    &rng_random_type,
     &rtc_type,
+    &virtio_rng_pci_type,
     &x86_64_v1_x86_64_cpu_type,
     &x86_64_v2_x86_64_cpu_type,
     &x86_64_v3_x86_64_cpu_type,

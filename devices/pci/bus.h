@@ -85,6 +85,8 @@ struct PciFunction {
     PciBar  *bars;        /* PCI_BARS of them, or NULL */
     gint     numbers;     /* atomic; a bridge's secondary | subordinate << 8 */
     gint     work;        /* atomic; PCI_WORK_* that is requested */
+    /* Before a read: brings bytes up to date. Lock held, vCPU thread. May be NULL. */
+    void (*config_reading)(PciFunction *fn, guint16 offset, unsigned size);
     /* Lock held, vCPU thread. OLD_VALUE as before the write. A change of topology is posted. */
     void (*config_written)(PciFunction *fn, guint16 offset, unsigned size, guint32 old_value);
     /* Main thread, no lock held: the function's own PCI_WORK_* bits. May be NULL. */

@@ -143,12 +143,12 @@ gboolean pci_caps_check(const Device *dev, const char *text, const PciCapDesc *c
 
 guint16 pci_caps_offset(const char *text, const char *name)
 {
-    g_auto(GStrv) items = g_strsplit(text, ",", -1);
     gsize len = strlen(name);
 
-    for (guint i = 0; items[i]; i++) {
-        if (strncmp(items[i], name, len) == 0 && items[i][len] == '@')
-            return (guint16)g_ascii_strtoull(items[i] + len + 1, NULL, 16);
+    for (const char *item = text; item; item = strchr(item, ',')) {
+        item += *item == ',';
+        if (strncmp(item, name, len) == 0 && item[len] == '@')
+            return (guint16)g_ascii_strtoull(item + len + 1, NULL, 16);
     }
     return 0;
 }

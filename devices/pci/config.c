@@ -33,6 +33,8 @@ guint32 pci_config_read(PciFunction *fn, guint16 offset, unsigned size)
         return (guint32)ones(size);
     if (!range_within(offset, size, PCI_CONFIG_STORED))
         return 0;
+    if (fn->config_reading)
+        fn->config_reading(fn, offset, size);
     return (guint32)le_get(fn->config + offset, size);
 }
 
@@ -41,7 +43,7 @@ void pci_config_write(PciFunction *fn, guint16 offset, guint32 value, unsigned s
     if (!range_within(offset, size, MIN(fn->config_size, PCI_CONFIG_STORED)))
         return;
 
-    guint32 old = pci_config_read(fn, offset, size);
+    guint32 old = (guint32)le_get(fn->config + offset, size);
     for (unsigned i = 0; i < size; i++) {
         guint8 byte = (guint8)(value >> (i * 8));
         guint8 wmask = fn->wmask[offset + i];

@@ -21,6 +21,7 @@ import fcntl
 import glob
 import importlib.util
 import json
+import lzma
 import os
 import random
 import re
@@ -641,6 +642,38 @@ def decompress_bzimage(path):
     if result.stdout[:4] != b"\x7fELF":
         raise OSError("%s: %s" % (path, result.stderr.decode(errors="replace")[-200:]))
     return result.stdout
+
+
+def cpio(files):
+    """A newc archive of {name: bytes} in a folder that it makes."""
+    out = bytearray()
+    entries = [(os.path.dirname(next(iter(files))), 0o40755, b"")] + [(n, 0o100644, d) for n, d in files.items()] + [("TRAILER!!!", 0, b"")]
+    for number, (name, mode, data) in enumerate(entries, 1):
+        name = name.encode() + b"\0"
+        out += b"070701" + b"".join(b"%08X" % x for x in (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0))
+        out += name + b"\0" * (-(len(out) + len(name)) % 4)
+        out += data + b"\0" * (-len(data) % 4)
+    return bytes(out)
+
+
+def with_modules(linux, folder, *names):
+    """(initrd, commands for the shell) for drivers that Debian's kernel has as modules, named in the order of loading; others have them
+    built in. FOLDER takes the longer initrd."""
+    if not linux.bzimage:
+        return linux.initrd, []
+    release = os.path.basename(linux.bzimage).partition("-")[2]
+    files = {}
+    for name in names:
+        found = glob.glob(os.path.join(PEERS, "root/lib/modules", release, "kernel/**", name + ".ko*"), recursive=True)
+        if found:  # else it is built in
+            with open(found[0], "rb") as f:
+                data = f.read()
+            files["modules/%s.ko" % name] = lzma.decompress(data) if found[0].endswith(".xz") else data
+    path = os.path.join(folder, "initrd")
+    with open(linux.initrd, "rb") as f, open(path, "wb") as out:
+        image = f.read()
+        out.write(image + b"\0" * (-len(image) % 4) + (cpio(files) if files else b""))
+    return path, ["insmod /" + name for name in files]
 
 
 _linux = None
