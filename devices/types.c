@@ -4,6 +4,10 @@
 
 /* clang-format off */
 
+extern const DeviceType blockdev_file_type;
+extern const DeviceType blockdev_host_device_type;
+extern const DeviceType blockdev_null_co_type;
+extern const DeviceType blockdev_raw_type;
 extern const DeviceType board_type;
 extern const DeviceType chardev_file_type;
 extern const DeviceType chardev_null_type;
@@ -36,6 +40,10 @@ extern const DeviceType x86_64_v3_x86_64_cpu_type;
 extern const DeviceType x86_64_v4_x86_64_cpu_type;
 
 const DeviceType *const device_types[] = {
+    &blockdev_file_type,
+    &blockdev_host_device_type,
+    &blockdev_null_co_type,
+    &blockdev_raw_type,
     &board_type,
     &chardev_file_type,
     &chardev_null_type,

@@ -87,6 +87,9 @@ typedef struct {
 } Need;
 
 static const Need needs[] = {
+    { "blockdev-file", ",\"filename\":\"@/disk\"" },
+    { "blockdev-host-device", NULL }, /* wants a block device: test-block-nodes' */
+    { "blockdev-raw", ",\"file\":\"node\"" },
     { "chardev-file", ",\"out\":\"@/out\"" },
     { "chardev-socket", ",\"path\":\"@/socket\"" },
     { "chardev-stdio", NULL }, /* the test's own output: test-chardev has it in a child */
@@ -162,6 +165,9 @@ static void test_lives(void)
     guint lived = 0;
 
     rig_plug(rig, "{\"driver\":\"board\",\"max-cpus\":4}");
+    g_autofree char *disk = g_build_filename(tmp, "disk", NULL);
+    g_assert_true(g_file_set_contents(disk, "", 0, NULL));
+    rig_plug(rig, "{\"qom-type\":\"blockdev-null-co\",\"id\":\"node\"}");
     rig_plug(rig, "{\"chardev\":\"chardev-null\",\"id\":\"null\"}");
     rig_plug(rig, "{\"qom-type\":\"memory-backend-ram\",\"id\":\"ram\",\"size\":1048576}");
     for (guint i = 0; i < prop_n_tables; i++) {
