@@ -3,9 +3,11 @@
  * cmd-block.c - block nodes. blockdev-add says in QEMU's words what object-add says by property
  * rows; the functions here translate. A node is found by its node-name, which is its object's id.
  */
-#include "../devices/backend/block.h"
+#include "../devices/virtio/virtio-blk.h"
 #include "../schema/generated/devices.h"
 #include "handlers.h"
+
+#include <errno.h>
 
 /* ---- blockdev-add ---- */
 
@@ -133,11 +135,29 @@ gboolean cmd_blockdev_del(Machine *m, QmpRequest *req, const BlockdevDelArgs *ar
     return node && device_remove(node, error);
 }
 
+static Device *find_either(Machine *m, const char *device, const char *node_name, GError **error)
+{
+    Device *dev;
+
+    if (!device == !node_name) {
+        error_set(error, "block_resize: either 'device' or 'node-name' is to be given");
+        return NULL;
+    }
+    if (node_name)
+        return find_node(m, node_name, error);
+    dev = handler_find(m, NS_DEVICE, device, error);
+    if (dev && !virtio_blk_is(dev)) {
+        error_set(error, "Device '%s' is a %s, not a disk", dev->id, dev->type->name);
+        return NULL;
+    }
+    return dev ? virtio_blk_node(dev) : NULL;
+}
+
 gboolean cmd_block_resize(Machine *m, QmpRequest *req, const BlockResizeArgs *args, GError **error)
 {
     Device *node;
 
-    if (!machine_check_alive(m, "block_resize", error) || !(node = find_node(m, args->node_name, error)))
+    if (!machine_check_alive(m, "block_resize", error) || !(node = find_either(m, args->device, args->node_name, error)))
         return FALSE;
     if (args->size < 0)
         return error_set(error, "Parameter 'size' expects a >0 size");
@@ -182,5 +202,111 @@ gboolean cmd_query_named_block_nodes(Machine *m, QmpRequest *req, const QueryNam
 {
     *ret = REPLY_LIST(block_device_info_free);
     device_set_foreach(m->devices, add_node, *ret);
+    return TRUE;
+}
+
+/* ---- disks ---- */
+
+/* QEMU's clients know a virtio disk by the device within the PCI function. */
+static char *disk_path(Device *disk)
+{
+    g_autofree char *path = device_path(disk);
+
+    return g_strconcat(path, "/virtio-backend", NULL);
+}
+
+static gboolean add_disk(Device *dev, gpointer list)
+{
+    if (!virtio_blk_is(dev))
+        return TRUE;
+    BlockInfo *info = g_new0(BlockInfo, 1);
+    info->device = g_strdup("");
+    info->qdev = disk_path(dev);
+    info->type = g_strdup("unknown");
+    info->inserted = node_info(virtio_blk_node(dev));
+    info->has_io_status = TRUE;
+    switch (virtio_blk_parked_error(dev)) {
+    case 0:
+        info->io_status = BLOCK_DEVICE_IO_STATUS_OK;
+        break;
+    case ENOSPC:
+        info->io_status = BLOCK_DEVICE_IO_STATUS_NOSPACE;
+        break;
+    default:
+        info->io_status = BLOCK_DEVICE_IO_STATUS_FAILED;
+    }
+    g_ptr_array_add(list, info);
+    return TRUE;
+}
+
+gboolean cmd_query_block(Machine *m, QmpRequest *req, GPtrArray **ret, GError **error)
+{
+    *ret = REPLY_LIST(block_info_free);
+    device_set_foreach(m->devices, add_disk, *ret);
+    return TRUE;
+}
+
+static BlockDeviceStats *stats_of(Device *node, const guint64 invalid[BLOCK_N_OPS])
+{
+    BlockDeviceStats *s = g_new0(BlockDeviceStats, 1);
+    BlockCounts b;
+
+    block_node_stats(node, &b);
+    s->rd_bytes = (gint64)b.bytes[BLOCK_READ];
+    s->wr_bytes = (gint64)(b.bytes[BLOCK_WRITE] + b.bytes[BLOCK_WRITE_ZEROES]);
+    s->unmap_bytes = (gint64)b.bytes[BLOCK_DISCARD];
+    s->rd_operations = (gint64)b.ops[BLOCK_READ];
+    s->wr_operations = (gint64)(b.ops[BLOCK_WRITE] + b.ops[BLOCK_WRITE_ZEROES]);
+    s->flush_operations = (gint64)b.ops[BLOCK_FLUSH];
+    s->unmap_operations = (gint64)b.ops[BLOCK_DISCARD];
+    s->rd_total_time_ns = (gint64)b.time_ns[BLOCK_READ];
+    s->wr_total_time_ns = (gint64)(b.time_ns[BLOCK_WRITE] + b.time_ns[BLOCK_WRITE_ZEROES]);
+    s->flush_total_time_ns = (gint64)b.time_ns[BLOCK_FLUSH];
+    s->unmap_total_time_ns = (gint64)b.time_ns[BLOCK_DISCARD];
+    s->failed_rd_operations = (gint64)b.failed[BLOCK_READ];
+    s->failed_wr_operations = (gint64)(b.failed[BLOCK_WRITE] + b.failed[BLOCK_WRITE_ZEROES]);
+    s->failed_flush_operations = (gint64)b.failed[BLOCK_FLUSH];
+    s->failed_unmap_operations = (gint64)b.failed[BLOCK_DISCARD];
+    s->invalid_rd_operations = (gint64)invalid[BLOCK_READ];
+    s->invalid_wr_operations = (gint64)(invalid[BLOCK_WRITE] + invalid[BLOCK_WRITE_ZEROES]);
+    s->invalid_unmap_operations = (gint64)invalid[BLOCK_DISCARD];
+    return s;
+}
+
+static gboolean add_stats(Device *dev, gpointer list)
+{
+    guint64 invalid[BLOCK_N_OPS] = { 0 };
+    BlockStats *info;
+
+    if (!virtio_blk_is(dev))
+        return TRUE;
+    info = g_new0(BlockStats, 1);
+    virtio_blk_invalid(dev, invalid);
+    info->device = g_strdup("");
+    info->qdev = disk_path(dev);
+    info->node_name = g_strdup(virtio_blk_node(dev)->id);
+    info->stats = stats_of(virtio_blk_node(dev), invalid);
+    g_ptr_array_add(list, info);
+    return TRUE;
+}
+
+static gboolean add_node_stats(Device *dev, gpointer list)
+{
+    static const guint64 none[BLOCK_N_OPS];
+    BlockStats *info;
+
+    if (device_ns(dev) != NS_OBJECT || !block_is_node(dev))
+        return TRUE;
+    info = g_new0(BlockStats, 1);
+    info->node_name = g_strdup(dev->id);
+    info->stats = stats_of(dev, none);
+    g_ptr_array_add(list, info);
+    return TRUE;
+}
+
+gboolean cmd_query_blockstats(Machine *m, QmpRequest *req, const QueryBlockstatsArgs *args, GPtrArray **ret, GError **error)
+{
+    *ret = REPLY_LIST(block_stats_free);
+    device_set_foreach(m->devices, args->has_query_nodes && args->query_nodes ? add_node_stats : add_stats, *ret);
     return TRUE;
 }

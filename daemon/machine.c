@@ -14,6 +14,8 @@
  * the BSP's registers are made on the way to the next instruction: so what is plugged between a reset and `cont` is part
  * of what the guest finds.
  */
+#include <errno.h>
+
 #include "machine.h"
 
 #include "../devices/cpu/cpu.h"
@@ -372,6 +374,25 @@ static void device_rtc_change(gpointer user, gint64 offset_s, const char *qom_pa
     rtc_change_free(older);
 }
 
+static void device_io_error(gpointer user, const DeviceIoError *e)
+{
+    Machine *m = user;
+    g_autofree char *path = device_path(e->dev);
+    static const BlockErrorAction actions[] = {
+        [DEVICE_IO_REPORT] = BLOCK_ERROR_ACTION_REPORT,
+        [DEVICE_IO_IGNORE] = BLOCK_ERROR_ACTION_IGNORE,
+        [DEVICE_IO_STOP] = BLOCK_ERROR_ACTION_STOP,
+    };
+
+    qmp_event_block_io_error(m->server, path, "", e->node, e->write ? IO_OPERATION_TYPE_WRITE : IO_OPERATION_TYPE_READ,
+                             actions[e->action], TRUE, e->error == ENOSPC, g_strerror(e->error));
+    if (e->action != DEVICE_IO_STOP || m->state != RUN_STATE_RUNNING)
+        return;
+    halt(m);
+    set_state(m, RUN_STATE_IO_ERROR);
+    qmp_event_stop(m->server);
+}
+
 static int device_open_fdset(gpointer user, gint64 set, int flags, GError **error)
 {
     return qmp_server_fdset_open(((Machine *)user)->server, set, flags, error);
@@ -382,6 +403,7 @@ static const DeviceObserver device_observer = {
     .guest_reset = device_guest_reset,
     .debug_exit = device_debug_exit,
     .rtc_change = device_rtc_change,
+    .io_error = device_io_error,
     .open_fdset = device_open_fdset,
 };
 

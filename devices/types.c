@@ -33,6 +33,7 @@ extern const DeviceType pcie_root_port_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
 extern const DeviceType rng_random_type;
 extern const DeviceType rtc_type;
+extern const DeviceType virtio_blk_pci_type;
 extern const DeviceType virtio_rng_pci_type;
 extern const DeviceType x86_64_v1_x86_64_cpu_type;
 extern const DeviceType x86_64_v2_x86_64_cpu_type;
@@ -69,6 +70,7 @@ const DeviceType *const device_types[] = {
     &qemu64_x86_64_cpu_type,
     &rng_random_type,
     &rtc_type,
+    &virtio_blk_pci_type,
     &virtio_rng_pci_type,
     &x86_64_v1_x86_64_cpu_type,
     &x86_64_v2_x86_64_cpu_type,

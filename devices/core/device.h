@@ -149,12 +149,23 @@ typedef enum { NS_DEVICE, NS_OBJECT, NS_CHARDEV } DeviceNs;
 DeviceNs device_ns(const Device *dev);
 PlugKind device_plug(const Device *dev);
 
+/* A request of a disk failed on the host. */
+typedef enum { DEVICE_IO_REPORT, DEVICE_IO_IGNORE, DEVICE_IO_STOP } DeviceIoAction;
+typedef struct {
+    Device        *dev;
+    const char    *node;   /* the block node's name */
+    gboolean       write;  /* whatever changes the disk, flushes too */
+    DeviceIoAction action; /* STOP: vm_hold() was called, the request is done again when the machine goes on */
+    int            error;  /* errno */
+} DeviceIoError;
+
 /* What the devices tell the machine. Called on any thread unless said otherwise; implementations post to the main thread. */
 typedef struct {
     void (*guest_shutdown)(gpointer user);                   /* ACPI power-off: vm_hold() was called */
     void (*guest_reset)(gpointer user);                      /* 0xcf9, 0x64, ...: likewise */
     void (*debug_exit)(gpointer user, int status);           /* isa-debug-exit: the daemon ends with STATUS */
     void (*rtc_change)(gpointer user, gint64 offset_s, const char *qom_path); /* RTC_CHANGE */
+    void (*io_error)(gpointer user, const DeviceIoError *error); /* main thread */
     /* Opens "/dev/fdset/N" from the descriptors that clients passed; main thread. */
     int (*open_fdset)(gpointer user, gint64 set, int flags, GError **error);
 } DeviceObserver;

@@ -100,6 +100,7 @@ static const Need needs[] = {
     { "memory-backend-ram", ",\"size\":4096" },
     { "memory-backend-memfd", ",\"size\":4096" },
     { "memory-backend-file", ",\"size\":4096,\"mem-path\":\"@/memory\"" },
+    { "virtio-blk-pci", ",\"drive\":\"node\"" },
     { "pc-dimm", ",\"memdev\":\"ram\"" },
 };
 

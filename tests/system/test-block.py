@@ -114,7 +114,7 @@ def what_is_refused(d):
         d.c.refused("blockdev-add", "there is no blockdev 'none'", kind="DeviceNotFound", driver="raw", file="none",
                     **{"node-name": "n"})
         d.c.refused("blockdev-del", "Failed to find node", "none", **{"node-name": "none"})
-        d.c.refused("block_resize", "node-name", size=512)
+        d.c.refused("block_resize", "either", "node-name", size=512)
         d.c.refused("block_resize", "Failed to find node", size=512, **{"node-name": "none"})
         assert not nodes(d)
 
@@ -159,6 +159,33 @@ def a_descriptor_that_the_client_passes(d):
         assert nodes(d)["f"]["image"]["virtual-size"] == MIB
         delete(d, "f")
         d.c.call("remove-fd", **{"fdset-id": number})
+
+
+@test
+def disks(d):
+    """query-block, query-blockstats and block_resize by the disk's id."""
+    with Disk() as disk, Daemon(name="disks") as own:
+        c = own.c
+        c.call("blockdev-add", driver="file", filename=disk.path, **{"node-name": "f"})
+        c.call("device_add", driver="virtio-blk-pci", id="virtio-disk0", drive="f", serial="S1", werror="stop")
+        c.refused("blockdev-del", "virtio-disk0", **{"node-name": "f"})
+        c.refused("device_add", "virtio-disk0", driver="virtio-blk-pci", id="other", drive="f")
+        qdev = "/machine/peripheral/virtio-disk0/virtio-backend"
+        block, = c.call("query-block")
+        assert (block["device"], block["qdev"], block["io-status"]) == ("", qdev, "ok"), block
+        assert block["inserted"]["node-name"] == "f" and not block["removable"], block
+        stats, = c.call("query-blockstats")
+        assert (stats["qdev"], stats["node-name"]) == (qdev, "f"), stats
+        assert not any(stats["stats"].values()), stats
+        by_node, = c.call("query-blockstats", **{"query-nodes": True})
+        assert by_node["node-name"] == "f" and "qdev" not in by_node, by_node
+        c.call("block_resize", device="virtio-disk0", size=4096)
+        assert os.path.getsize(disk.path) == 4096
+        c.refused("block_resize", "either", size=512, device="virtio-disk0", **{"node-name": "f"})
+        c.refused("block_resize", "not a disk", size=512, device="board")
+        c.refused("block_resize", "none", kind="DeviceNotFound", size=512, device="none")
+        config = c.call("query-machine-config")["config"]
+        assert {o["id"]: o.get("serial") for o in config["devices"]}["virtio-disk0"] == "S1", config
 
 
 sys.exit(main(lambda: Daemon(), guard=True))  # pylint: disable=unnecessary-lambda
