@@ -124,13 +124,13 @@ void *mem_map_ptr(const MemMap *map, guint64 gpa, gsize len)
     return r && range_within(gpa - r->gpa, len, r->size) ? r->hva + (gpa - r->gpa) : NULL;
 }
 
-/* TRUE if every byte of the range is RAM. */
-static gboolean map_covers(const MemMap *map, guint64 gpa, gsize len)
+/* TRUE if every byte of the range is RAM; WRITE: that may be written. */
+static gboolean map_covers(const MemMap *map, guint64 gpa, gsize len, gboolean write)
 {
     for (guint i = map_search(map, gpa); len > 0; i++) {
         guint64 room;
 
-        if (i >= map->n || map->regions[i].gpa > gpa)
+        if (i >= map->n || map->regions[i].gpa > gpa || (write && (map->regions[i].flags & MEM_READONLY)))
             return FALSE;
         room = map->regions[i].size - (gpa - map->regions[i].gpa);
         if (len <= room)
@@ -163,7 +163,7 @@ static gboolean memory_copy(Vm *vm, CopyKind kind, guint64 gpa, guint8 *buf, gui
 {
     guint gate = gate_enter(vm->memory);
     const MemMap *map = current_map(vm->memory);
-    gboolean ok = map_covers(map, gpa, len);
+    gboolean ok = map_covers(map, gpa, len, kind != COPY_READ);
 
     for (guint i = map_search(map, gpa); ok && len > 0; i++) {
         const MemRegion *r = &map->regions[i];

@@ -39,7 +39,7 @@ void            *mem_map_ptr(const MemMap *map, guint64 gpa, gsize len);
 
 /* [any] Copies bytes; a range may span adjacent regions. FALSE, with nothing written, if any byte is not RAM. */
 gboolean vm_memory_read(Vm *vm, guint64 gpa, void *buf, gsize len);
-gboolean vm_memory_write(Vm *vm, guint64 gpa, const void *buf, gsize len); /* READONLY regions are written too: loaders need it */
+gboolean vm_memory_write(Vm *vm, guint64 gpa, const void *buf, gsize len); /* a READONLY region is not RAM to a writer */
 gboolean vm_memory_fill(Vm *vm, guint64 gpa, guint8 byte, gsize len);
 /* Direct pointer if [gpa, gpa+len) lies in one region, else NULL. Main thread, or with a map reference. */
 void    *vm_memory_ptr(Vm *vm, guint64 gpa, gsize len);

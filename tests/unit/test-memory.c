@@ -99,6 +99,28 @@ static void test_copy(void)
     munmap(ram, 3 * PAGE);
 }
 
+/* ROM: readable, but no target, not even as a part of a range. */
+static void test_read_only(void)
+{
+    Vm *vm = vm_with_slots(8);
+    guint8 *ram = pages(2), buf[8] = { 1, 2, 3 }, back[8];
+    g_autoptr(GError) error = NULL;
+
+    add(vm, 0x10000, ram, PAGE);
+    g_assert_true(vm_memory_add(vm, 0x11000, ram + PAGE, PAGE, MEM_READONLY, &error));
+    ram[PAGE] = 0x77;
+    g_assert_true(vm_memory_read(vm, 0x10ffc, back, sizeof back));
+    g_assert_cmphex(back[4], ==, 0x77);
+    g_assert_false(vm_memory_write(vm, 0x11000, buf, 1));
+    g_assert_false(vm_memory_write(vm, 0x10ffc, buf, sizeof buf));
+    g_assert_false(vm_memory_fill(vm, 0x10ffc, 9, sizeof buf));
+    g_assert_true(vm_memory_write(vm, 0x10ffc, buf, 4));
+    g_assert_cmpmem(ram + PAGE - 4, 4, buf, 4);
+    g_assert_cmphex(ram[PAGE], ==, 0x77);
+    bare_vm_free(vm);
+    munmap(ram, 2 * PAGE);
+}
+
 static void test_map(void)
 {
     Vm *vm = vm_with_slots(8);
@@ -343,6 +365,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/memory/copy", test_copy);
+    g_test_add_func("/memory/read-only", test_read_only);
     g_test_add_func("/memory/map", test_map);
     g_test_add_func("/memory/refusals", test_refusals);
     g_test_add_func("/memory/slots", test_slots);
