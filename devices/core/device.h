@@ -223,6 +223,16 @@ Device  *device_used_by(const Device *used); /* one that holds it, or NULL */
 gboolean device_claim_io(Device *dev, IoSpace space, guint64 base, guint64 size, const char *prop, GError **error);
 gboolean device_claim_irq(Device *dev, guint gsi, const char *prop, GError **error);
 
+/* In realize: takes the place in the boot order that DEV's row "bootindex" gives it, if it is set, for firmware that knows the
+ * device by OF_PATH. An index that another device has is refused by name. Released by the core when the device goes. */
+gboolean   device_claim_boot(Device *dev, const char *of_path, GError **error);
+/* The paths of published devices, first to last. Free with g_ptr_array_unref(). */
+GPtrArray *device_set_boot_order(DeviceSet *set);
+/* The path of a PCI function, in the form that SeaBIOS and OVMF compare: DEVFNS are those of the N functions on the way from
+ * pcie.0 to it, bridges first and itself last; NODE is its kind ("scsi" for virtio-blk and -scsi, "ethernet"); TAIL ("disk@0,0")
+ * names what is on it, or NULL. Caller frees. */
+char      *boot_path_pci(const guint8 *devfns, guint n, const char *node, const char *tail);
+
 /* "/machine/peripheral/ID", "/machine/unattached/TYPE", "/objects/ID", "/chardevs/ID". Caller frees. */
 char    *device_path(const Device *dev);
 Device  *device_set_by_path(const DeviceSet *set, const char *path);

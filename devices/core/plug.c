@@ -59,6 +59,7 @@ static void device_free(Device *dev)
 {
     device_release_claims(dev);
     device_release_links(dev);
+    device_release_boot(dev);
     abi_invalidate(dev);
     g_mutex_clear(&dev->lock);
     prop_bag_free(dev->bag);

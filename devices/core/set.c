@@ -23,6 +23,8 @@ DeviceSet *device_set_new(Vm *vm, const DeviceObserver *observer, gpointer user)
     set->parts = g_ptr_array_new();
     set->claims = g_array_new(FALSE, FALSE, sizeof(Claim));
     set->links = g_array_new(FALSE, FALSE, sizeof(Link));
+    set->boot = g_array_new(FALSE, FALSE, sizeof(BootPlace));
+    g_array_set_clear_func(set->boot, boot_place_clear);
     return set;
 }
 
@@ -39,6 +41,7 @@ void device_set_free(DeviceSet *set)
     g_ptr_array_free(set->parts, TRUE);
     g_array_free(set->claims, TRUE);
     g_array_free(set->links, TRUE);
+    g_array_free(set->boot, TRUE);
     g_free(set);
 }
 

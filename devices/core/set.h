@@ -15,6 +15,14 @@ typedef struct {
     Device *user, *used;
 } Link;
 
+typedef struct {
+    Device *dev;
+    guint32 index;
+    char   *path; /* owned */
+} BootPlace;
+
+#define BOOTINDEX "bootindex"
+
 struct DeviceSet {
     Vm                   *vm;
     const DeviceObserver *observer;
@@ -27,6 +35,7 @@ struct DeviceSet {
     GPtrArray            *parts;
     GArray               *claims;   /* of Claim */
     GArray               *links;    /* of Link */
+    GArray               *boot;     /* of BootPlace */
     Device               *board;
     guint                 next_seq;
     gboolean              started;
@@ -35,3 +44,5 @@ struct DeviceSet {
 void device_destroy(Device *dev); /* from any state: undoes what was done */
 void device_release_claims(Device *dev);
 void device_release_links(Device *user);
+void device_release_boot(Device *dev);
+void boot_place_clear(gpointer place);

@@ -325,3 +325,16 @@ void pci_device_interrupt(PciDevice *pci, guint n, gboolean level)
     }
     pci_intx_set(&pci->fn, level);
 }
+
+/* ---- boot order ---- */
+
+gboolean pci_device_claim_boot(PciDevice *pci, const char *node, const char *tail, GError **error)
+{
+    guint8 devfns[256]; /* there are no more buses */
+    guint at = G_N_ELEMENTS(devfns);
+
+    for (const PciFunction *fn = &pci->fn; fn && at > 0; fn = pci_bus_bridge(fn->bus))
+        devfns[--at] = fn->devfn;
+    g_autofree char *path = boot_path_pci(devfns + at, G_N_ELEMENTS(devfns) - at, node, tail);
+    return device_claim_boot(&pci->dev, path, error);
+}

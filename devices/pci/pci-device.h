@@ -80,3 +80,7 @@ void     pci_device_interrupt(PciDevice *pci, guint n, gboolean level);
       .size = sizeof(StateBuf), .since = since_ },                                                 \
     { .name = "msix-pba", .kind = STATE_BUF, .offset = G_STRUCT_OFFSET(Type, pci.msix.pba),        \
       .size = sizeof(StateBuf), .since = since_ }
+
+/* In realize, after the claim of its address: the place in the boot order that the row "bootindex" gives it, if it is set. NODE and TAIL as for
+ * boot_path_pci(). */
+gboolean pci_device_claim_boot(PciDevice *pci, const char *node, const char *tail, GError **error);

@@ -284,7 +284,8 @@ static gboolean blk_realize(Device *dev, GError **error)
         sizes[i] = c->queue_size;
     }
     if (!open_back_end(blk, error) ||
-        !virtio_pci_realize(dev, &blk_pci, features(blk), c->num_queues, sizes, BLK_CONFIG_SIZE, error))
+        !virtio_pci_realize(dev, &blk_pci, features(blk), c->num_queues, sizes, BLK_CONFIG_SIZE, error) ||
+        !pci_device_claim_boot(&blk->virtio.pci, "scsi", "disk@0,0", error))
         return FALSE;
     fill_config(blk);
     return TRUE;

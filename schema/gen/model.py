@@ -39,13 +39,14 @@ PROP_KINDS = {
     'uint32': ('guint32', 'U32', 'int'),
     'uint64': ('guint64', 'U64', 'int'),
     'size': ('guint64', 'SIZE', 'int'),
+    'bootindex': ('guint32', 'U32', 'int'),
     'enum': ('int', 'ENUM', None),
     'str': ('char *', 'STRING', 'str'),
     'link': ('char *', 'LINK', 'str'),
     'bytes': ('GBytes *', 'BYTES', 'str'),
 }
 PROP_MAX = {'bool': 1, 'uint8': 0xff, 'uint16': 0xffff, 'uint32': 0xffffffff, 'uint64': 2**64 - 1,
-            'size': 2**64 - 1, 'str': 1023, 'link': 1023, 'bytes': 65535}
+            'size': 2**64 - 1, 'bootindex': 2**31 - 1, 'str': 1023, 'link': 1023, 'bytes': 65535}
 DEVICE_PLUGS = ('board', 'cpu', 'memory', 'isa', 'pci', 'boot')
 TYPE_FLAGS = ('hotplug', 'hot-unplug', 'singleton', 'abstract')
 
@@ -480,6 +481,10 @@ class Schema:
         p.min, p.max = self._range(here, p, d.get('range'))
         if (p.type == 'link') != ('link' in d):
             self._fail(here, "'link' says what a property of type link refers to")
+        if (p.type == 'bootindex') != (p.name == 'bootindex'):
+            self._fail(here, "type and name 'bootindex' go together")
+        if p.type == 'bootindex' and (not p.guest or {'default', 'before', 'required'} & set(d)):
+            self._fail(here, 'a bootindex is visible to the guest, and unset where nobody gives one')
         if 'default' in d:
             self._set_default(here, p, d['default'])
         if 'before' in d:

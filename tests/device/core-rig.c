@@ -118,7 +118,7 @@ void rig_refuse(Rig *rig, const char *fragment, const char *format, ...)
 {
     guint fds = rig_count_fds(), threads = rig_count_threads();
     guint devices = rig->set->devices->len, claims = rig->set->claims->len, links = rig->set->links->len;
-    guint parts = rig->set->parts->len, ids = 0, ids_after = 0, lines, lines_after;
+    guint boot = rig->set->boot->len, parts = rig->set->parts->len, ids = 0, ids_after = 0, lines, lines_after;
     g_autoptr(GError) error = NULL;
     va_list args;
 
@@ -137,6 +137,7 @@ void rig_refuse(Rig *rig, const char *fragment, const char *format, ...)
     g_assert_cmpuint(rig->set->parts->len, ==, parts);
     g_assert_cmpuint(rig->set->claims->len, ==, claims);
     g_assert_cmpuint(rig->set->links->len, ==, links);
+    g_assert_cmpuint(rig->set->boot->len, ==, boot);
     for (guint i = 0; i < 3; i++)
         ids_after += g_hash_table_size(rig->set->by_id[i]);
     g_assert_cmpuint(ids_after, ==, ids);

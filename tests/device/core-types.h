@@ -14,7 +14,7 @@ typedef struct {
     guint32  fail;
     guint32  a, b, live;
     char    *peer;
-    guint32  iobase, irq;
+    guint32  iobase, irq, bootindex;
 } GadgetConfig;
 
 typedef struct {
@@ -80,9 +80,12 @@ static inline gboolean gadget_resolve(Device *dev, GError **error)
 static inline gboolean gadget_realize(Device *dev, GError **error)
 {
     const GadgetConfig *config = config_of(dev);
+    g_autofree char *path = g_strdup_printf("/%s", dev->id);
 
     g_assert_cmpint(dev->state, ==, DEVICE_CONFIGURED);
     note(dev, "realize");
+    if (!device_claim_boot(dev, path, error))
+        return FALSE;
     if (config->iobase && !device_claim_io(dev, IO_PIO, config->iobase, 8, "iobase", error))
         return FALSE;
     if (config->irq && !device_claim_irq(dev, config->irq, "irq", error))
@@ -195,6 +198,7 @@ static const PropDesc rows[] = {
     ROW("peer", LINK, peer, .max = 127, .link_to = "talker"),
     ROW("iobase", U32, iobase, .max = G_MAXUINT32, .flags = PROP_GUEST, .has_default = TRUE),
     ROW("irq", U32, irq, .max = 99, .flags = PROP_GUEST, .has_default = TRUE),
+    ROW("bootindex", U32, bootindex, .max = G_MAXINT32, .flags = PROP_GUEST),
 };
 
 #define TABLE(symbol, name_, plug_, flags_)                                                                  \

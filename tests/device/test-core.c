@@ -162,6 +162,53 @@ static void test_paths(void)
     g_assert_null(device_set_by_path(rig->set, "x"));
 }
 
+/* ---- boot order ---- */
+
+static void boot_order_is(Rig *rig, const char *wanted)
+{
+    g_autoptr(GPtrArray) paths = device_set_boot_order(rig->set);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (guint i = 0; i < paths->len; i++)
+        g_string_append_printf(text, "%s ", (const char *)g_ptr_array_index(paths, i));
+    g_assert_cmpstr(text->str, ==, wanted);
+}
+
+static void test_boot_order(void)
+{
+    g_autoptr(Rig) rig = rig_with_board();
+    g_autoptr(GError) error = NULL;
+
+    boot_order_is(rig, "");
+    rig_plug(rig, "{\"driver\":\"gadget\",\"id\":\"last\",\"bootindex\":2147483647}");
+    rig_plug(rig, "{\"driver\":\"gadget\",\"id\":\"nowhere\"}");
+    Device *second = rig_plug(rig, "{\"driver\":\"gadget\",\"id\":\"second\",\"bootindex\":7}");
+    rig_plug(rig, "{\"driver\":\"gadget\",\"id\":\"first\",\"bootindex\":0}");
+    boot_order_is(rig, "/first /second /last ");
+    rig_refuse(rig, "Property 'bootindex' of device 'x': 7 is that of device 'second' already",
+               "{\"driver\":\"gadget\",\"id\":\"x\",\"bootindex\":7}");
+    rig_refuse(rig, "fails at", "{\"driver\":\"gadget\",\"id\":\"x\",\"bootindex\":8,\"fail\":2}");
+    rig_remove(second);
+    boot_order_is(rig, "/first /last ");
+
+    /* A place is taken from realize on, but firmware is told of what is there. */
+    Device *dev = device_plug_realize(rig->set, rig_bag("{\"driver\":\"gadget\",\"id\":\"y\",\"bootindex\":7}", &error), &error);
+    g_assert_no_error(error);
+    boot_order_is(rig, "/first /last ");
+    device_plug_publish(dev);
+    boot_order_is(rig, "/first /y /last ");
+}
+
+static void test_boot_paths(void)
+{
+    static const guint8 way[] = { 0x12, 0x00, 0xfb };
+    g_autofree char *flat = boot_path_pci((const guint8[]){ 0x18 }, 1, "scsi", "disk@0,0");
+    g_autofree char *deep = boot_path_pci(way, G_N_ELEMENTS(way), "ethernet", NULL);
+
+    g_assert_cmpstr(flat, ==, "/pci@i0cf8/scsi@3/disk@0,0");
+    g_assert_cmpstr(deep, ==, "/pci@i0cf8/pci-bridge@2,2/pci-bridge@0/ethernet@1f,3");
+}
+
 /* ---- claims and links ---- */
 
 static void test_claims(void)
@@ -327,6 +374,8 @@ int main(int argc, char **argv)
     g_test_add_func("/core/ids", test_ids);
     g_test_add_func("/core/duplicate-ids", test_duplicate_ids);
     g_test_add_func("/core/paths", test_paths);
+    g_test_add_func("/core/boot-order", test_boot_order);
+    g_test_add_func("/core/boot-paths", test_boot_paths);
     g_test_add_func("/core/claims", test_claims);
     g_test_add_func("/core/claim-edges", test_claim_edges);
     g_test_add_func("/core/links", test_links);

@@ -466,7 +466,7 @@ static void test_tables(void)
     g_assert_cmpuint(x_base_table.flags, ==, TYPE_ABSTRACT | TYPE_HOTPLUG);
     g_assert_cmpint(store_table.plug, ==, PLUG_OBJECT);
     g_assert_cmpuint(gadget_table.config_size, ==, sizeof(GadgetConfig));
-    g_assert_cmpuint(gadget_table.n_rows, ==, 10);
+    g_assert_cmpuint(gadget_table.n_rows, ==, 11);
     g_assert_cmpstr(gadget_table.rows[0].name, ==, "port"); /* rows of the base come first */
     g_assert_cmpuint(prop("port")->offset, ==, x_base_table.rows[0].offset);
     g_assert_cmpuint(prop("port")->min, ==, 1);
@@ -492,6 +492,9 @@ static void test_tables(void)
     g_assert_cmpuint(prop("title")->max, ==, 8);
     g_assert_false(prop("blob")->has_default || prop("blob")->flags & PROP_AUTO);
     g_assert_cmpuint(prop("secret")->flags, ==, PROP_INTERNAL);
+    g_assert_cmpint(prop("bootindex")->kind, ==, PROP_U32);
+    g_assert_cmpuint(prop("bootindex")->max, ==, G_MAXINT32);
+    g_assert_false(prop("bootindex")->has_default || prop("bootindex")->has_before);
     g_assert_cmpuint(prop("register")->offset, ==, G_STRUCT_OFFSET(GadgetConfig, register_));
 }
 

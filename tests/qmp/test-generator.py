@@ -109,6 +109,10 @@ DEVICE_CASES = [
     ('required with default', prop(required=True, default=1), 'a required property has no default'),
     ('host without auto', prop(host=True, default=1), "'host' is for defaults that are \"auto\""),
     ('internal and required', prop(internal=True, required=True), 'an internal property can not be required'),
+    ('bootindex of another name', prop(type='bootindex', guest=True), "type and name 'bootindex' go together"),
+    ('bootindex of another type', prop(name='bootindex', guest=True), "type and name 'bootindex' go together"),
+    ('bootindex that the guest does not see', prop(name='bootindex', type='bootindex'), 'a bootindex is visible to the guest'),
+    ('bootindex with a default', prop(name='bootindex', type='bootindex', guest=True, default=1), 'unset where nobody gives one'),
     ('link of a number', prop(link='chardev'), "'link' says what a property of type link refers to"),
     ('long default', prop(type='str', range=[0, 3], default='four'), 'default "four" is not of 0 to 3 bytes'),
 ]
