@@ -184,7 +184,8 @@ static void link_registers(Aml *a)
     aml_end(a);
 }
 
-/* IQST: _STA of a link with register value Arg0. IQCR: its _CRS in IQBF; an Interrupt descriptor has its number at byte 5. */
+/* IQST: _STA of a link with register value Arg0. IQCR: its _CRS in IQBF; an Interrupt descriptor has its number at byte 5. The
+ * field is made in the method: SeaBIOS, which looks for devices in the DSDT, knows no CreateDWordField outside of one. */
 static void link_helpers(Aml *a)
 {
     aml_method(a, "IQST", 1, FALSE);
@@ -198,8 +199,8 @@ static void link_helpers(Aml *a)
     aml_resources(a);
     aml_res_interrupt(a, AML_IRQ_SHARED, (const guint32[]){0}, 1);
     aml_end(a);
+    aml_method(a, "IQCR", 1, TRUE);
     aml_create_field(a, 32, AML_REF("IQBF"), AML_INT(5), "IQNR");
-    aml_method(a, "IQCR", 1, FALSE);
     aml_stmt(a, AML_STORE(AML_INT(0), AML_REF("IQNR")));
     aml_if(a, AML_LNOT(AML_AND(AML_ARG(0), AML_INT(0x80), AML_NONE)));
     aml_stmt(a, AML_AND(AML_ARG(0), AML_INT(0x0f), AML_REF("IQNR")));
