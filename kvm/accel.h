@@ -60,6 +60,8 @@ typedef struct {
     void (*pause)(Vm *vm);
     /* vm->hold was just set: hurries the vCPUs to their safe point. [any], also from a region hook. NULL: nothing to hurry. */
     void (*hold)(Vm *vm);
+    /* With vm->hold set: returns when every vCPU is at its safe point. NULL: they are always. */
+    void (*hold_wait)(Vm *vm);
 
     /* vCPUs. */
     Vcpu *(*vcpu_new)(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model, GError **error);

@@ -118,6 +118,7 @@ gboolean kvm_vcpu_load(Vcpu *vcpu, GVariant *state, GError **error);
 void     kvm_run(Vm *vm);
 void     kvm_pause(Vm *vm);
 void     kvm_hold(Vm *vm);
+void     kvm_hold_wait(Vm *vm);
 /* Installs the kick signal's handler and blocks the signal in the calling thread. Idempotent. */
 gboolean vcpu_kick_init(GError **error);
 

@@ -307,6 +307,7 @@ const AccelOps accel_kvm_ops = {
     .run = kvm_run,
     .pause = kvm_pause,
     .hold = kvm_hold,
+    .hold_wait = kvm_hold_wait,
     .vcpu_new = kvm_vcpu_new,
     .vcpu_start = kvm_vcpu_start,
     .vcpu_free = kvm_vcpu_free,

@@ -251,20 +251,25 @@ void kvm_hold(Vm *vm)
         kick_locked(g_ptr_array_index(s->vcpus, i));
 }
 
+void kvm_hold_wait(Vm *vm)
+{
+    KvmState *s = vm->kvm;
+
+    LOCK_SCOPE(&s->lock);
+    for (guint i = 0; i < s->vcpus->len; i++) {
+        const KvmVcpu *v = g_ptr_array_index(s->vcpus, i);
+
+        while (!v->parked)
+            g_cond_wait(&s->at_rest, &s->lock);
+    }
+}
+
 void kvm_pause(Vm *vm)
 {
     KvmState *s = vm->kvm;
 
     kvm_hold(vm);
-    {
-        LOCK_SCOPE(&s->lock);
-        for (guint i = 0; i < s->vcpus->len; i++) {
-            const KvmVcpu *v = g_ptr_array_index(s->vcpus, i);
-
-            while (!v->parked)
-                g_cond_wait(&s->at_rest, &s->lock);
-        }
-    }
+    kvm_hold_wait(vm);
     kvm_coalesced_drain(vm);
     if (s->started)
         kvm_clock_freeze(vm);

@@ -264,6 +264,13 @@ void vm_hold_brief(Vm *vm)
     hurry(vm);
 }
 
+void vm_hold_wait(Vm *vm)
+{
+    g_assert(g_atomic_int_get(&vm->hold));
+    if (vm->ops->hold_wait)
+        vm->ops->hold_wait(vm);
+}
+
 void vm_hold_brief_end(Vm *vm)
 {
     guint before = (guint)g_atomic_int_add(&vm->hold, -HOLD_BRIEF);

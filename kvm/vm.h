@@ -64,6 +64,8 @@ void     vm_hold(Vm *vm);
  * vm_hold_brief_end(), which ends this hold and no other. */
 void     vm_hold_brief(Vm *vm);
 void     vm_hold_brief_end(Vm *vm); /* main thread; once for each vm_hold_brief() */
+/* Main thread, within a vm_hold_brief(): returns when no vCPU runs guest code, for work that none may see half done. */
+void     vm_hold_wait(Vm *vm);
 gboolean vm_running(const Vm *vm);                                   /* [any] */
 
 /* [any] Runs FN(user) on the main thread, in order. What has not run at vm_free() is dropped. */
