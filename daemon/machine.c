@@ -66,7 +66,7 @@ static gboolean check_complete(Machine *m, GError **error)
         return error_set(error, "cont: the machine has no memory; plug a pc-dimm");
     device_set_foreach(m->devices, find_boot, &boot);
     if (!boot && m->accel != VM_ACCEL_TEST) /* there a qtest client is the program */
-        return error_set(error, "cont: the machine has nothing to run; plug a linux-loader");
+        return error_set(error, "cont: the machine has nothing to run; plug firmware or a linux-loader");
     return TRUE;
 }
 

@@ -16,6 +16,7 @@ extern const DeviceType chardev_ringbuf_type;
 extern const DeviceType chardev_socket_type;
 extern const DeviceType chardev_stdio_type;
 extern const DeviceType cpu_hotplug_type;
+extern const DeviceType firmware_type;
 extern const DeviceType fw_cfg_type;
 extern const DeviceType host_bridge_type;
 extern const DeviceType host_x86_64_cpu_type;
@@ -53,6 +54,7 @@ const DeviceType *const device_types[] = {
     &chardev_socket_type,
     &chardev_stdio_type,
     &cpu_hotplug_type,
+    &firmware_type,
     &fw_cfg_type,
     &host_bridge_type,
     &host_x86_64_cpu_type,

@@ -84,6 +84,13 @@ gint     boot_multiboot_find(const guint8 *head, gsize n);
 gboolean boot_multiboot_wants_elf(const guint8 *head, gint offset);
 gboolean boot_multiboot_parse(BootKernel *k, const guint8 *head, gint offset, GError **error);
 
+/* ---- firmware (firmware.c) ---- */
+
+/* Reads and checks the whole image. */
+GBytes *firmware_image_read(const BootFile *f, GError **error);
+/* fw_cfg's "bootorder": one path a line, then HALT if STRICT, with a NUL at the end; empty if there is nothing to say. */
+GBytes *firmware_boot_order(GPtrArray *paths, gboolean strict);
+
 /* ---- guest RAM (ram.c) ---- */
 
 typedef struct {

@@ -6,11 +6,9 @@
  * Tables, memory map and kernel are written anew each time, because the guest may have overwritten them and because CPUs may
  * have come or gone since. What the guest sees follows from the rows, the files and the board, so there is no state.
  */
-#include <fcntl.h>
-
-#include "../cpu/cpu.h"
 #include "../pci/bus.h"
 #include "boot.h"
+#include "starter.h"
 
 typedef struct {
     Device     dev;
@@ -18,27 +16,15 @@ typedef struct {
     BootFile   initrd;
 } LinuxLoader;
 
-static char *file_name(const Device *dev, const char *prop, const char *path)
-{
-    g_autofree char *quoted = error_quote(path, -1);
-
-    return g_strdup_printf("Property '%s' of device '%s': '%s'", prop, dev->id, quoted);
-}
-
-/* Not blocking: a FIFO would wait for its writer before it can be refused. */
-static int open_file(Device *dev, const char *prop, const char *path, GError **error)
-{
-    return device_open_path(dev, prop, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, error);
-}
-
 static gboolean open_kernel(LinuxLoader *l, const LinuxLoaderConfig *config, GError **error)
 {
-    int fd = open_file(&l->dev, "kernel", config->kernel, error);
+    int fd = boot_file_open(&l->dev, "kernel", config->kernel, error);
     gsize len = strlen(config->append);
 
     if (fd < 0)
         return FALSE;
-    if (!boot_kernel_open(&l->kernel, fd, file_name(&l->dev, "kernel", config->kernel), (BootProtocol)config->protocol, error))
+    if (!boot_kernel_open(&l->kernel, fd, boot_file_name(&l->dev, "kernel", config->kernel), (BootProtocol)config->protocol,
+                          error))
         return FALSE;
     if (len <= l->kernel.cmdline_max)
         return TRUE;
@@ -52,8 +38,8 @@ static gboolean open_initrd(LinuxLoader *l, const LinuxLoaderConfig *config, GEr
 
     if (!config->initrd)
         return TRUE;
-    fd = open_file(&l->dev, "initrd", config->initrd, error);
-    return fd >= 0 && boot_file_take(&l->initrd, fd, file_name(&l->dev, "initrd", config->initrd), error);
+    fd = boot_file_open(&l->dev, "initrd", config->initrd, error);
+    return fd >= 0 && boot_file_take(&l->initrd, fd, boot_file_name(&l->dev, "initrd", config->initrd), error);
 }
 
 /* A file without a name is not open. */
@@ -72,7 +58,7 @@ static gboolean loader_realize(Device *dev, GError **error)
     LinuxLoader *l = (LinuxLoader *)dev;
     const LinuxLoaderConfig *config = DEVICE_CONFIG(dev, LinuxLoaderConfig);
 
-    if (open_kernel(l, config, error) && open_initrd(l, config, error))
+    if (boot_check_alone(dev, error) && open_kernel(l, config, error) && open_initrd(l, config, error))
         return TRUE;
     loader_unrealize(dev);
     return FALSE;
@@ -103,13 +89,13 @@ static gboolean load(LinuxLoader *l, const MemMap *map, VcpuBoot *boot, GError *
 static gboolean loader_power_on(Device *dev, GError **error)
 {
     Vm *vm = device_set_vm(dev->set);
-    Device *bsp = cpu_bsp(dev->set);
+    Device *bsp = boot_find_cpu(dev, "kernel", error);
     VcpuBoot boot;
     MemMap *map;
     gboolean ok;
 
     if (!bsp)
-        return error_set(error, "Device '%s' has no CPU to start its kernel on: plug one first", dev->id);
+        return FALSE;
     pci_assign_bridges(dev->set);
     map = vm_memory_ref_map(vm);
     ok = load((LinuxLoader *)dev, map, &boot, error);

@@ -4,7 +4,8 @@
  *
  * Modules plugged before the first `cont` are base RAM: one after the other in slot order, from 0 up to the board's lowmem
  * and then on from 4 GiB; the module that crosses lowmem is mapped in two pieces. The layout is made
- * at that `cont`, when all modules are known. A `cont` that fails for another reason may be tried again with other modules, so
+ * at that `cont`, when all modules are known. With firmware the range 0xc0000-0xfffff is left out: the host bridge shows
+ * RAM or ROM there, as its PAM registers say. A `cont` that fails for another reason may be tried again with other modules, so
  * the layout can be made again until the machine has started.
  */
 #include "memory-backend.h"
@@ -12,6 +13,9 @@
 #include "../platform/board.h"
 
 #define FOUR_GIB (G_GUINT64_CONSTANT(4) << 30)
+/* Firmware's area. */
+#define AREA G_GUINT64_CONSTANT(0xc0000)
+#define AREA_END G_GUINT64_CONSTANT(0x100000)
 
 typedef struct {
     guint64 gpa, size;
@@ -20,8 +24,9 @@ typedef struct {
 typedef struct {
     Device  dev;
     Device *backend;
-    Piece   piece[2];
+    Piece   piece[3]; /* both sides of firmware's area, and above 4 GiB */
     guint   n_pieces; /* mapped */
+    guint64 flat;     /* offset in the line of all modules; valid with pieces */
 } Dimm;
 
 static const PcDimmConfig *config_of(const Device *dev)
@@ -178,6 +183,8 @@ static gboolean realize(Device *dev, GError **error)
 
 static void unmap(Dimm *d)
 {
+    if (d->n_pieces > 0)
+        board_shadow_unmap(d->dev.set);
     for (guint i = 0; i < d->n_pieces; i++)
         vm_memory_remove(device_set_vm(d->dev.set), d->piece[i].gpa);
     d->n_pieces = 0;
@@ -215,6 +222,30 @@ static gboolean map_piece(Dimm *d, guint64 gpa, guint64 off, guint64 size, GErro
     return TRUE;
 }
 
+/* The first SIZE bytes at FLAT, without firmware's area. */
+static gboolean map_below(Dimm *d, guint64 flat, guint64 size, GError **error)
+{
+    guint64 end = flat + size, first = MIN(end, AREA), second = MAX(flat, AREA_END);
+
+    if (!board_has_rom(d->dev.set))
+        return map_piece(d, flat, 0, size, error);
+    return (first <= flat || map_piece(d, flat, 0, first - flat, error)) &&
+           (end <= second || map_piece(d, second, second - flat, end - second, error));
+}
+
+guint8 *mem_base_ptr(DeviceSet *set, guint64 gpa, guint64 len)
+{
+    g_autoptr(GPtrArray) list = dimms(set);
+
+    for (guint i = 0; i < list->len; i++) {
+        const Dimm *d = g_ptr_array_index(list, i);
+
+        if (d->n_pieces > 0 && gpa >= d->flat && range_within(gpa - d->flat, len, memory_backend_size(d->backend)))
+            return memory_backend_hva(d->backend) + (gpa - d->flat);
+    }
+    return NULL;
+}
+
 static gboolean record_address(Device *dev, GError **error)
 {
     guint64 addr = dimm_address(dev);
@@ -238,7 +269,8 @@ static gboolean place(Dimm *d, guint64 flat, guint64 lowmem, GError **error)
     guint64 below = flat < lowmem ? MIN(size, lowmem - flat) : 0;
     guint64 above_at = FOUR_GIB + MAX(flat, lowmem) - lowmem;
 
-    return memory_backend_ready(d->backend, error) && map_piece(d, flat, 0, below, error) &&
+    d->flat = flat;
+    return memory_backend_ready(d->backend, error) && map_below(d, flat, below, error) &&
            map_piece(d, above_at, below, size - below, error) && record_address(&d->dev, error);
 }
 

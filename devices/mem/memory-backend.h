@@ -13,6 +13,9 @@ gboolean memory_backend_ready(Device *backend, GError **error);
 guint64  dimm_size(Device *dimm);
 guint    dimm_slot(Device *dimm);
 Device  *dimm_backend(Device *dimm);
+/* Host address of [gpa, gpa + len) of laid out base RAM below 4 GiB, shown there or hidden by firmware's area; NULL: there is no
+ * module that has all of it. */
+guint8  *mem_base_ptr(DeviceSet *set, guint64 gpa, guint64 len);
 /* Guest-physical address, or G_MAXUINT64 before the layout. */
 guint64  dimm_address(Device *dimm);
 

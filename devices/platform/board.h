@@ -31,6 +31,17 @@ void fw_cfg_set_file(DeviceSet *set, const char *name, GBytes *content);
 void fw_cfg_set_key(DeviceSet *set, guint16 key, GBytes *content);
 GBytes *fw_cfg_get_file(DeviceSet *set, const char *name);
 
+/* ---- firmware's area 0xc0000-0xfffff (devices/platform/host-bridge.c, shadow.c). [main] ---- */
+
+/* There is firmware with this image (NULL: none any more), SIZE a multiple of 64 KiB: from the next
+ * power-on the area is ruled by PAM, with the end of the image beneath. Before the layout of base
+ * RAM; ROM is not owned. */
+void     board_set_rom(DeviceSet *set, guint8 *rom, guint64 size);
+/* Base RAM leaves that area to the host bridge. */
+gboolean board_has_rom(DeviceSet *set);
+/* Base RAM goes: nothing is mapped there until the next power-on. */
+void     board_shadow_unmap(DeviceSet *set);
+
 /* ---- PM block (devices/platform/lpc.c) ---- */
 
 /* Raises or clears a GPE0 status bit; the SCI follows the enable bits. [any] */

@@ -13,11 +13,16 @@
  * atomic); the lock that an access needs is that of the function which it reaches, and the bus
  * takes it. Under this device's lock they would nest.
  *
- * PAM (0x90-0x96) and SMRAM (0x9d) are registers only: they keep what is written, and no memory
- * appears or goes by them. There is no SMM.
+ * PAM (0x90-0x96) rules what stands at 0xc0000-0xfffff, as shadow.c says, while there is firmware.
+ * A machine without firmware has RAM there whatever the registers say: its kernel was loaded with
+ * tables in that area, and nobody would have opened it. A change is posted like a move of ECAM.
+ *
+ * SMRAM (0x9d) is a register only. There is no SMM.
  */
+#include "../mem/memory-backend.h"
 #include "../pci/bar.h"
 #include "parts.h"
+#include "shadow.h"
 
 enum {
     PCIEXBAR = 0x60,
@@ -40,7 +45,8 @@ typedef struct {
     guint32     address; /* the latch at 0xcf8; atomic */
     IoRegion   *ports, *ecam;
     guint64     ecam_base, ecam_size; /* where the region is now; 0: nowhere. Main thread */
-    Deferred   *move;
+    Shadow     *shadow;     /* NULL: no firmware. Main thread */
+    Deferred   *move, *pam;
 } HostBridge;
 
 /* ---- ports 0xcf8-0xcff ---- */
@@ -148,6 +154,71 @@ static void ecam_update(gpointer user)
     hb->ecam_size = size;
 }
 
+/* ---- firmware's area below 1 MiB ---- */
+
+static HostBridge *host_bridge_of(DeviceSet *set)
+{
+    return (HostBridge *)device_set_part(set, PART_HOST_BRIDGE);
+}
+
+void board_set_rom(DeviceSet *set, guint8 *rom, guint64 size)
+{
+    HostBridge *hb = host_bridge_of(set);
+
+    g_clear_pointer(&hb->shadow, shadow_free);
+    if (rom)
+        hb->shadow = shadow_new(device_set_vm(set), rom, size);
+}
+
+gboolean board_has_rom(DeviceSet *set)
+{
+    const HostBridge *hb = host_bridge_of(set);
+
+    return hb && hb->shadow;
+}
+
+void board_shadow_unmap(DeviceSet *set)
+{
+    HostBridge *hb = host_bridge_of(set);
+
+    if (hb && hb->shadow)
+        shadow_unmap(hb->shadow);
+}
+
+/* Main thread, lock not held. Before the layout of base RAM there is nothing to map. */
+static gboolean shadow_update(HostBridge *hb, GError **error)
+{
+    guint8 pam[SHADOW_PAM];
+    guint8 *ram;
+
+    if (!hb->shadow)
+        return TRUE;
+    ram = mem_base_ptr(hb->dev.set, SHADOW_BASE, SHADOW_SIZE);
+    if (!ram)
+        return error_set(error, "Firmware needs 0x%x bytes of RAM in the first memory module: plug a larger one",
+                         SHADOW_BASE + SHADOW_SIZE);
+    g_mutex_lock(&hb->dev.lock);
+    memcpy(pam, hb->fn.config + PAM0, sizeof pam);
+    g_mutex_unlock(&hb->dev.lock);
+    return shadow_map(hb->shadow, ram, pam, error);
+}
+
+/* A slot is taken out and another put in its place: no CPU may run in between. */
+static void pam_changed(gpointer user)
+{
+    HostBridge *hb = user;
+    Vm *vm = device_set_vm(hb->dev.set);
+    g_autoptr(GError) error = NULL;
+
+    if (!hb->shadow || !mem_base_ptr(hb->dev.set, SHADOW_BASE, SHADOW_SIZE))
+        return; /* no layout (any more): power-on comes first */
+    vm_hold_brief(vm);
+    vm_hold_wait(vm);
+    if (!shadow_update(hb, &error))
+        device_guest_error(&hb->dev, "PAM: %s", error->message);
+    vm_hold_brief_end(vm);
+}
+
 /* ---- the function 00:00.0 ---- */
 
 /* D_LCK makes the register read-only, itself included, until reset, and closes D_OPEN. The write
@@ -169,6 +240,8 @@ static void config_written(PciFunction *fn, guint16 offset, unsigned size, guint
     if (offset < PCIEXBAR + 8 && PCIEXBAR < offset + size &&
         pci_config_read(fn, offset, size) != old_value)
         deferred_schedule_held(hb->move);
+    if (offset <= PAM_LAST && PAM0 < offset + size && pci_config_read(fn, offset, size) != old_value)
+        deferred_schedule_held(hb->pam);
 }
 
 static void build_config(HostBridge *hb, const BoardConfig *c)
@@ -200,6 +273,7 @@ static gboolean host_bridge_realize(Device *dev, GError **error)
 
     hb->bus = pci_bus_new(dev->set, "pcie.0");
     hb->move = deferred_new(device_set_vm(dev->set), ecam_update, hb);
+    hb->pam = deferred_new(device_set_vm(dev->set), pam_changed, hb);
     build_config(hb, c);
     return device_claim_io(dev, IO_PIO, 0xcf8, 8, "pci-config-ports", error) &&
            device_claim_io(dev, IO_MMIO, c->ecam_base, c->ecam_size, "ecam-base", error) &&
@@ -223,6 +297,7 @@ static void host_bridge_unpublish(Device *dev)
 {
     HostBridge *hb = (HostBridge *)dev;
 
+    board_shadow_unmap(dev->set);
     ecam_unmap(hb);
     iobus_remove(device_set_vm(dev->set), hb->ports);
 }
@@ -235,6 +310,8 @@ static void host_bridge_unrealize(Device *dev)
         pci_bus_remove(hb->bus, &hb->fn);
     g_clear_pointer(&hb->bus, pci_bus_free);
     g_clear_pointer(&hb->move, deferred_free);
+    g_clear_pointer(&hb->pam, deferred_free);
+    g_clear_pointer(&hb->shadow, shadow_free);
 }
 
 static void host_bridge_reset(Device *dev, ResetKind kind)
@@ -244,14 +321,15 @@ static void host_bridge_reset(Device *dev, ResetKind kind)
     g_atomic_int_set((gint *)&hb->address, 0);
     pci_function_reset(&hb->fn);
     deferred_schedule(hb->move);
+    deferred_schedule(hb->pam);
 }
 
-/* Before the first instruction the window and all BARs are in their places, whatever is still queued. */
+/* Before the first instruction the window, all BARs and firmware are in their places, whatever is still queued. */
 static gboolean host_bridge_power_on(Device *dev, GError **error)
 {
     ecam_update(dev);
     pci_sync(dev->set);
-    return TRUE;
+    return shadow_update((HostBridge *)dev, error);
 }
 
 static gboolean host_bridge_post_load(Device *dev, GError **error)
@@ -261,6 +339,7 @@ static gboolean host_bridge_post_load(Device *dev, GError **error)
     pci_function_post_load(&hb->fn);
     hb->address &= 0x80fffffc;
     deferred_schedule(hb->move);
+    deferred_schedule(hb->pam);
     return TRUE;
 }
 
@@ -295,7 +374,7 @@ const DeviceType host_bridge_type = {
 
 PciBus *pci_root_bus(DeviceSet *set)
 {
-    HostBridge *hb = (HostBridge *)device_set_part(set, PART_HOST_BRIDGE);
+    HostBridge *hb = host_bridge_of(set);
     return hb ? hb->bus : NULL;
 }
 

@@ -94,6 +94,7 @@ static const Need needs[] = {
     { "chardev-socket", ",\"path\":\"@/socket\"" },
     { "chardev-stdio", NULL }, /* the test's own output: test-chardev has it in a child */
     { "board", NULL },         /* is there already; its life is that of the rig */
+    { "firmware", NULL },      /* wants an image: test-firmware's */
     { "isa-debugcon", ",\"chardev\":\"null\"" },
     { "isa-serial", ",\"chardev\":\"null\"" },
     { "linux-loader", NULL }, /* wants a kernel: test-loader's */

@@ -354,7 +354,7 @@ def _(c):
 def _(c):
     with Machine(c) as m:
         steps = (("CPU", lambda: m.board(max_cpus=2)), ("CPU", m.cpu), ("memory", lambda: m.memory(512 * MIB)),
-                 ("linux-loader", lambda: m.serial()))
+                 ("firmware or a linux-loader", lambda: m.serial()))
         for missing, step in steps:
             before = m("query-machine-config"), m("query-cpus-fast")
             m.refused("cont", missing)

@@ -59,6 +59,7 @@ def files_that_are_not_there_or_are_none(d):
         for path, why in ((none, "No such file"), (f.t.name, "directory"), (empty, "empty"), (f.path("empty/x"), "Not a directory"),
                           ("/dev/null", "regular file"), (fifo, "regular file"), (f.path("x" * 300), "too long")):
             add(d, path[:200], why, driver="linux-loader", id="boot", kernel=path)
+            add(d, path[:200], why, driver="firmware", id="boot", file=path)
             if os.path.exists(PROBE):
                 add(d, path[:200], why, driver="linux-loader", id="boot", kernel=PROBE, initrd=path)
         for path, why in ((f.t.name, "directory"), (f.path("no/file"), "No such file"), (f.path("empty/x"), "Not a directory")):
@@ -96,6 +97,7 @@ def files_that_may_not_be_read(_d):
                 build_machine(d.c)
                 before = d.vitals()
                 add(d, secret, "Permission denied", driver="linux-loader", kernel=secret)
+                add(d, secret, "Permission denied", driver="firmware", file=secret)
                 add_chardev(d, "file", secret, "Permission denied", out=secret)
                 add_object(d, secret, "Permission denied", qom_type="memory-backend-file", id="mf", size=4096, mem_path=secret)
                 d.unchanged(before)
