@@ -94,9 +94,9 @@ cmd_plug(Ctl *ctl, char ***args, GError **error)
     return reply != NULL;
 }
 
-/* The end of the unplug of @id that @text (an event) tells, if it is one. */
+/* The end of the unplug of @id that @text (an event) tells, if it is one; @refused: why it stays. */
 static gboolean
-unplug_ended(const char *text, const char *id, gboolean *refused)
+unplug_ended(const char *text, const char *id, char **refused)
 {
     g_autoptr(JsonNode) node = json_from_string(text, NULL);
     JsonObject *event = ctl_object(node, "event", NULL);
@@ -105,8 +105,11 @@ unplug_ended(const char *text, const char *id, gboolean *refused)
 
     if (g_strcmp0(device, id) != 0)
         return FALSE;
-    *refused = g_strcmp0(name, "DEVICE_UNPLUG_GUEST_ERROR") == 0;
-    return *refused || g_strcmp0(name, "DEVICE_DELETED") == 0;
+    if (g_strcmp0(name, "DEVICE_UNPLUG_GUEST_ERROR") == 0) {
+        const char *reason = ctl_string_member(ctl_object_member(event, "data"), "reason");
+        *refused = g_strdup(reason != NULL ? reason : "the guest refuses");
+    }
+    return *refused != NULL || g_strcmp0(name, "DEVICE_DELETED") == 0;
 }
 
 static gboolean
@@ -116,17 +119,17 @@ wait_unplugged(const Ctl *ctl, QmpClient *client, const char *id, GError **error
 
     for (;;) {
         g_autofree char *event = client_next_event(client, deadline, error);
-        gboolean refused = FALSE;
+        g_autofree char *refused = NULL;
         if (event == NULL) {
             g_prefix_error(error, "waiting for the guest to release %s: ", id);
             return FALSE;
         }
         if (!unplug_ended(event, id, &refused))
             continue;
-        if (refused)
-            g_set_error(error, CTL_ERROR, CTL_ERROR_DAEMON,
-                        "DEVICE_UNPLUG_GUEST_ERROR: the guest refuses to release %s", id);
-        return !refused;
+        if (refused != NULL)
+            g_set_error(error, CTL_ERROR, CTL_ERROR_DAEMON, "DEVICE_UNPLUG_GUEST_ERROR: %s stays: %s",
+                        id, refused);
+        return refused == NULL;
     }
 }
 

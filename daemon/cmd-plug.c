@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * cmd-plug.c - device_add, device_del, object-add, object-del.
- *
- * No device of this build waits for the guest to let go of it, so removal is at once: the reply comes first, then
- * DEVICE_DELETED, as QEMU's clients expect.
- */
-#include "../schema/generated/qmp-events.h"
+/* cmd-plug.c - device_add, device_del, object-add, object-del. How a device ends is told by machine.c. */
+#include "../devices/core/unplug.h"
 #include "handlers.h"
 
 Device *handler_find(Machine *m, DeviceNs ns, const char *id, GError **error)
@@ -30,38 +25,38 @@ gboolean cmd_device_add(Machine *m, QmpRequest *req, PropBag **args, GError **er
     return machine_check_alive(m, "device_add", error) && machine_plug(m, g_steal_pointer(args), error) != NULL;
 }
 
-/* The removal is carried out after the reply: its event must not overtake the answer. */
-typedef struct {
-    Machine *m;
-    char    *id, *path;
-} Deleted;
-
-static gboolean send_deleted(gpointer user)
-{
-    Deleted *d = user;
-
-    if (!d->m->quitting)
-        qmp_event_device_deleted(d->m->server, d->id, d->path);
-    g_free(d->id);
-    g_free(d->path);
-    g_free(d);
-    return G_SOURCE_REMOVE;
-}
-
 gboolean cmd_device_del(Machine *m, QmpRequest *req, const DeviceDelArgs *args, GError **error)
 {
     Device *dev = handler_find(m, NS_DEVICE, args->id, error);
+    /* Whom should one ask, where the guest is over? */
+    UnplugHow how = { .force = (args->has_force && args->force) || !machine_guest_alive(m),
+                      .timeout_ms = args->has_timeout ? args->timeout : 0 };
 
-    if (!dev || !machine_check_alive(m, "device_del", error))
-        return FALSE;
-    g_autofree char *id = g_strdup(dev->id), *path = device_path(dev);
-    if (!device_remove(dev, error))
-        return FALSE;
-    Deleted *d = g_new0(Deleted, 1);
-    d->m = m;
-    d->id = g_steal_pointer(&id);
-    d->path = g_steal_pointer(&path);
-    g_idle_add_full(G_PRIORITY_DEFAULT, send_deleted, d, NULL);
+    return dev && machine_check_alive(m, "device_del", error) && device_unplug(dev, &how, error);
+}
+
+static gboolean add_job(Device *dev, gpointer list)
+{
+    UnplugPhase phase;
+    gint64 left_ms;
+
+    if (!device_unplug_info(dev, &phase, &left_ms))
+        return TRUE;
+    UnplugJob *job = g_new0(UnplugJob, 1);
+    job->device = g_strdup(dev->id);
+    job->path = device_path(dev);
+    job->state = phase == UNPLUG_NOTIFIED ? UNPLUG_STATE_NOTIFIED : UNPLUG_STATE_REQUESTED;
+    job->has_timeout = left_ms >= 0;
+    job->timeout = job->has_timeout ? (guint64)left_ms : 0;
+    g_ptr_array_add(list, job);
+    return TRUE;
+}
+
+gboolean cmd_query_unplug_jobs(Machine *m, QmpRequest *req, UnplugJobs **ret, GError **error)
+{
+    *ret = g_new0(UnplugJobs, 1);
+    (*ret)->jobs = REPLY_LIST(unplug_job_free);
+    device_set_foreach(m->devices, add_job, (*ret)->jobs);
     return TRUE;
 }
 

@@ -18,6 +18,7 @@
 
 #include "machine.h"
 
+#include "../devices/core/unplug.h"
 #include "../devices/cpu/cpu.h"
 #include "../devices/mem/memory-backend.h"
 #include "../schema/generated/qmp-events.h"
@@ -166,6 +167,7 @@ static void reset_all(Machine *m, gboolean guest, ShutdownCause reason)
     halt(m);
     g_atomic_int_set(&m->guest_wants, 0);
     if (device_set_is_started(m->devices)) {
+        device_set_unplug_pending(m->devices);
         vm_irqchip_reset(m->vm);
         device_set_reset(m->devices, RESET_WARM);
         m->power_on_pending = TRUE;
@@ -219,6 +221,11 @@ gboolean machine_check_alive(Machine *m, const char *command, GError **error)
     return TRUE;
 }
 
+gboolean machine_guest_alive(const Machine *m)
+{
+    return !m->power_on_pending && !(BIT_OF(m->state) & DEAD_STATES);
+}
+
 /* ---- what the guest does; all on the main thread ---- */
 
 static void guest_shutdown(Machine *m, ShutdownCause reason)
@@ -229,6 +236,7 @@ static void guest_shutdown(Machine *m, ShutdownCause reason)
     }
     qmp_event_shutdown(m->server, TRUE, reason);
     stop_dead(m, RUN_STATE_SHUTDOWN);
+    device_set_unplug_pending(m->devices);
 }
 
 static void guest_reset(Machine *m)
@@ -398,6 +406,49 @@ static int device_open_fdset(gpointer user, gint64 set, int flags, GError **erro
     return qmp_server_fdset_open(((Machine *)user)->server, set, flags, error);
 }
 
+/* ---- the end of an unplug request: told after the reply to the command that caused it ---- */
+
+typedef struct {
+    Machine *m;
+    char    *id, *path, *reason; /* REASON: the device stays */
+} Unplugged;
+
+static gboolean send_unplugged(gpointer user)
+{
+    Unplugged *u = user;
+
+    if (u->m->quitting)
+        return G_SOURCE_REMOVE;
+    if (u->reason)
+        qmp_event_device_unplug_guest_error(u->m->server, u->id, u->path, u->reason);
+    else
+        qmp_event_device_deleted(u->m->server, u->id, u->path);
+    return G_SOURCE_REMOVE;
+}
+
+static void unplugged_free(gpointer user)
+{
+    Unplugged *u = user;
+
+    g_free(u->id);
+    g_free(u->path);
+    g_free(u->reason);
+    g_free(u);
+}
+
+static void tell_unplugged(gpointer user, const char *id, const char *path, const char *reason)
+{
+    Unplugged *u = g_new(Unplugged, 1);
+
+    *u = (Unplugged){ user, g_strdup(id), g_strdup(path), g_strdup(reason) };
+    g_idle_add_full(G_PRIORITY_DEFAULT, send_unplugged, u, unplugged_free);
+}
+
+static void device_gone(gpointer user, const char *id, const char *path)
+{
+    tell_unplugged(user, id, path, NULL);
+}
+
 static const DeviceObserver device_observer = {
     .guest_shutdown = device_guest_shutdown,
     .guest_reset = device_guest_reset,
@@ -405,6 +456,8 @@ static const DeviceObserver device_observer = {
     .rtc_change = device_rtc_change,
     .io_error = device_io_error,
     .open_fdset = device_open_fdset,
+    .device_gone = device_gone,
+    .unplug_failed = tell_unplugged,
 };
 
 /* ---- plugging ---- */

@@ -85,6 +85,13 @@ extern const StateDesc state_none[]; /* "this type has no run-time state", said 
 
 /* ---- types ---- */
 
+/* What becomes of the wish to take a device away from a guest. */
+typedef enum {
+    UNPLUG_REFUSED, /* the error says why */
+    UNPLUG_AT_ONCE, /* the guest needs not be asked */
+    UNPLUG_ASKED,   /* it was told, and will answer */
+} UnplugAnswer;
+
 typedef struct {
     /* Every hook runs on the main thread. Hooks that return gboolean fail with an error that names the device, the
      * property and both values. A NULL hook means "nothing to do". */
@@ -103,8 +110,9 @@ typedef struct {
     gboolean (*power_on)(Device *dev, GError **error);
     void (*quiesce)(Device *dev); /* lock held: no more host I/O is started; machine paused */
     void (*resume)(Device *dev);  /* lock held */
-    /* Asks the guest to let go; NULL: it is not asked, removal is at once. */
-    void (*unplug_request)(Device *dev);
+    /* The machine has started: refuses, or asks the guest to let go (with FORCE it is not asked), which may be a reminder. NULL:
+     * removal is at once. What the guest answers goes to core/unplug.h. */
+    UnplugAnswer (*unplug_request)(Device *dev, gboolean force, GError **error);
     void (*unpublish)(Device *dev); /* takes out what publish put in */
     void (*unrealize)(Device *dev); /* undoes realize; safe after a failed realize too */
     gboolean (*post_load)(Device *dev, GError **error); /* lock held: derived state, timers, line levels from loaded rows */
@@ -135,6 +143,7 @@ struct Device {
     DeviceState       state;
     GMutex            lock;
     guint             seq;    /* plug order */
+    struct UnplugJob *unplug; /* the guest was asked to let go (core/unplug.c), or NULL */
     gboolean          implicit; /* brought by the core (default board): not in the plain configuration */
     gint64            guest_error_at; /* rate limit of device_guest_error() */
     guint             guest_errors;   /* since the last line logged */
@@ -168,6 +177,9 @@ typedef struct {
     void (*io_error)(gpointer user, const DeviceIoError *error); /* main thread */
     /* Opens "/dev/fdset/N" from the descriptors that clients passed; main thread. */
     int (*open_fdset)(gpointer user, gint64 set, int flags, GError **error);
+    /* The ends of device_unplug(): ID and PATH are those of the device, which exists no longer or goes on. Main thread. */
+    void (*device_gone)(gpointer user, const char *id, const char *path);
+    void (*unplug_failed)(gpointer user, const char *id, const char *path, const char *reason);
 } DeviceObserver;
 
 /* Opens PATH for DEV's property PROP: "/dev/fdset/N" is a descriptor passed by a client, anything else a file (MODE if it is made). The result is
@@ -202,7 +214,8 @@ Device  *device_plug_realize(DeviceSet *set, PropBag *bag, GError **error);
 void     device_plug_publish(Device *dev);
 /* Undoes device_plug_realize() of a device that was never published. */
 void     device_plug_rollback(Device *dev);
-/* Takes a published device away at once (unpublish, unrealize, free). Errors: in use by another (names it). */
+/* Takes a published device away at once (unpublish, unrealize, free), and tells nobody: for back ends; devices go by device_unplug().
+ * Errors: in use by another (names it). */
 gboolean device_remove(Device *dev, GError **error);
 
 /* Whether the machine has run its first instruction: from then on only HOTPLUG types plug, and DIMMs are device memory. */

@@ -123,6 +123,7 @@ void device_destroy(Device *dev)
     DeviceSet *set = dev->set;
     Device *part;
 
+    device_unplug_drop(dev);
     for (guint i = set->parts->len; i > 0; i--) {
         part = g_ptr_array_index(set->parts, i - 1);
         if (part->parent == dev)
@@ -303,7 +304,7 @@ static gboolean board_in_use(const Device *board, GError **error)
     return TRUE;
 }
 
-gboolean device_remove(Device *dev, GError **error)
+gboolean device_removable(const Device *dev, GError **error)
 {
     const PropTable *table = dev->bag->table;
     const Device *user = device_used_by(dev);
@@ -313,7 +314,12 @@ gboolean device_remove(Device *dev, GError **error)
     if (dev->set->started && device_ns(dev) == NS_DEVICE && !(table->flags & TYPE_HOT_UNPLUG))
         return error_set(error, "Device '%s' of type '%s' does not support hot unplug, and the machine has started",
                          dev->id, table->name);
-    if (dev == dev->set->board && !board_in_use(dev, error))
+    return dev != dev->set->board || board_in_use(dev, error);
+}
+
+gboolean device_remove(Device *dev, GError **error)
+{
+    if (!device_removable(dev, error))
         return FALSE;
     device_destroy(dev);
     return TRUE;

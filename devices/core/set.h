@@ -42,6 +42,8 @@ struct DeviceSet {
 };
 
 void device_destroy(Device *dev); /* from any state: undoes what was done */
+gboolean device_removable(const Device *dev, GError **error); /* as far as the core can tell */
+void device_unplug_drop(Device *dev); /* forgets the request, if there is one */
 void device_release_claims(Device *dev);
 void device_release_links(Device *user);
 void device_release_boot(Device *dev);

@@ -140,12 +140,12 @@ def unplug_wait(box):
     other = event("DEVICE_DELETED", device="n1", path="/x")
     box.serve({"device_del": Sequence([
         With({}, before=[other], after=[done]), With({}, before=[done]),
-        With({}, after=[other, event("DEVICE_UNPLUG_GUEST_ERROR", device="n0", path="/x")]),
+        With({}, after=[other, event("DEVICE_UNPLUG_GUEST_ERROR", device="n0", path="/x", reason="the guest refused: device busy")]),
         With({}, before=[other])])})
     box.ctl("unplug", "--wait", "n0")
     box.ctl("unplug", "--wait", "n0")
     _, err = box.ctl("unplug", "--wait", "n0", rc=DAEMON)
-    has(err, "error: DEVICE_UNPLUG_GUEST_ERROR: the guest refuses to release n0")
+    has(err, "error: DEVICE_UNPLUG_GUEST_ERROR: n0 stays: the guest refused: device busy")
     _, err = box.ctl("-t", "0.3", "unplug", "--wait", "n0", rc=TIMEOUT)
     has(err, "n0")
 

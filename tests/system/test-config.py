@@ -227,7 +227,7 @@ def plug_order_does_not_matter():
         before = fingerprint(one)
         one.c.call("device_add", driver="qemu64-x86_64-cpu", id="c1", core_id=1)
         assert fingerprint(one) != before, "a CPU more is something that the guest sees"
-        one.c.call("device_del", id="c1")
+        one.c.call("device_del", id="c1", force=True)
         assert fingerprint(one) == before
 
 

@@ -174,7 +174,7 @@ def a_guest_that_resets_faults_and_powers_off_all_the_time():
             if r.random() < 0.2:
                 try:
                     if spare:
-                        d.c.call("device_del", id="spare")
+                        d.c.call("device_del", id="spare", force=True)
                     else:
                         d.c.call("device_add", driver="qemu64-x86_64-cpu", id="spare")
                     spare = not spare
