@@ -20,7 +20,7 @@
 
 #define AML_MAX_DEPTH 16
 
-typedef struct {
+typedef struct Aml {
     GByteArray *out;   /* not owned */
     guint       depth; /* open blocks */
     struct {

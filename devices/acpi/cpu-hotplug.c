@@ -7,13 +7,15 @@
  *
  * The hooks run on vCPU threads and may not walk the device set, which belongs to the main
  * thread. So presence and APIC ids are mirrored here, under this device's lock, when the machine
- * powers on and when CPUs come and go. An eject changes topology: it is noted and handed to the
- * main thread.
+ * powers on and when CPUs come and go. What the guest answers to a request (it took notice, it
+ * ejects, it refuses by _OST) is noted per slot and handed to the main thread, which acts on it.
  */
 #include "cpu-hotplug.h"
 
+#include "../core/unplug.h"
 #include "../cpu/cpu.h"
 #include "../platform/parts.h"
+#include "ost.h"
 
 #define SLOTS 1024 /* the upper bound of max-cpus */
 
@@ -38,6 +40,13 @@ enum {
     COMMAND_CPU_ID = 3,
 };
 
+/* What the guest said of a slot and the main thread has not heard; in this order it acts on them. */
+enum {
+    SAID_NOTICED = 1 << 0, /* cleared the remove event */
+    SAID_EJECT = 1 << 1,
+    SAID_OST = 1 << 2,
+};
+
 typedef struct {
     Device    dev;
     guint16   n_slots;
@@ -45,12 +54,10 @@ typedef struct {
     guint8    command;
     guint8    inserting[SLOTS], removing[SLOTS]; /* event pending */
     guint32   ost_event[SLOTS], ost_status[SLOTS];
-    guint8    present[SLOTS], ejecting[SLOTS];
+    guint8    present[SLOTS], said[SLOTS];
     guint32   apic_id[SLOTS];
     IoRegion *region;
-    Deferred *eject_work;
-    void    (*eject)(gpointer user, guint index);
-    gpointer  eject_user;
+    Deferred *hear;
 } CpuHotplug;
 
 static CpuHotplug *hotplug_of(DeviceSet *set)
@@ -98,26 +105,38 @@ static void select_next_event(CpuHotplug *h)
     }
 }
 
+static void say(CpuHotplug *h, guint8 what)
+{
+    h->said[h->selector] |= what;
+    deferred_schedule(h->hear);
+}
+
 static void write_flags(CpuHotplug *h, guint8 value)
 {
     guint32 s = h->selector;
 
     if (value & FLAG_INSERT)
         h->inserting[s] = 0;
-    if (value & FLAG_REMOVE)
+    if ((value & FLAG_REMOVE) && h->removing[s]) {
         h->removing[s] = 0;
+        say(h, SAID_NOTICED);
+    }
+    /* The guest looks at once whether it went, and takes nothing else for success. */
     if ((value & CONTROL_EJECT) && h->present[s]) {
-        h->ejecting[s] = 1;
-        deferred_schedule(h->eject_work);
+        h->present[s] = 0;
+        say(h, SAID_EJECT);
     }
 }
 
+/* _OST writes the event first; with the status the report is complete. */
 static void write_data(CpuHotplug *h, guint32 value)
 {
-    if (h->command == COMMAND_OST_EVENT)
+    if (h->command == COMMAND_OST_EVENT) {
         h->ost_event[h->selector] = value;
-    else if (h->command == COMMAND_OST_STATUS)
+    } else if (h->command == COMMAND_OST_STATUS) {
         h->ost_status[h->selector] = value;
+        say(h, SAID_OST);
+    }
 }
 
 static void regs_write(gpointer opaque, guint64 offset, guint64 value, unsigned size)
@@ -145,40 +164,61 @@ static const IoOps regs_ops = {
     .read = regs_read, .write = regs_write, .min_size = 1, .max_size = 4
 };
 
-/* ---- eject, on the main thread ---- */
+/* ---- what the guest said, on the main thread ---- */
 
-static gboolean take_ejecting(CpuHotplug *h, guint *index)
+typedef struct {
+    guint   index;
+    guint8  said;
+    guint32 event, status;
+} Answer;
+
+static gboolean take_answer(CpuHotplug *h, Answer *out)
 {
     LOCK_SCOPE(&h->dev.lock);
     for (guint i = 0; i < h->n_slots; i++) {
-        if (h->ejecting[i]) {
-            h->ejecting[i] = 0;
-            *index = i;
+        if (h->said[i]) {
+            *out = (Answer){ i, h->said[i], h->ost_event[i], h->ost_status[i] };
+            h->said[i] = 0;
             return TRUE;
         }
     }
     return FALSE;
 }
 
-static void eject_pending(gpointer user)
+/* Also where nobody asked: the guest does not use it any more. */
+static void eject(CpuHotplug *h, Device *cpu, guint index)
 {
-    CpuHotplug *h = user;
-    guint index;
-
-    while (take_ejecting(h, &index)) {
-        if (h->eject)
-            h->eject(h->eject_user, index);
-        else
-            device_guest_error(&h->dev, "eject of CPU %u, which nobody asked for", index);
+    if (cpu_plugged_count(h->dev.set) > 1) {
+        device_unplug_done(cpu);
+        return;
     }
+    device_guest_error(&h->dev, "eject of CPU %u, the machine's last", index);
+    LOCK_SCOPE(&h->dev.lock);
+    h->present[index] = 1;
 }
 
-void cpu_hotplug_set_eject(DeviceSet *set, void (*eject)(gpointer user, guint index), gpointer user)
+static void act_on(CpuHotplug *h, const Answer *answer)
 {
-    CpuHotplug *h = hotplug_of(set);
+    CpuSlot slot;
 
-    h->eject = eject;
-    h->eject_user = user;
+    cpu_slot_get(h->dev.set, answer->index, &slot);
+    if (!slot.cpu)
+        return;
+    if (answer->said & SAID_NOTICED)
+        device_unplug_noticed(slot.cpu);
+    if (answer->said & SAID_EJECT)
+        eject(h, slot.cpu, answer->index);
+    else if (answer->said & SAID_OST)
+        ost_report(slot.cpu, answer->event, answer->status);
+}
+
+static void hear(gpointer user)
+{
+    CpuHotplug *h = user;
+    Answer answer;
+
+    while (take_answer(h, &answer))
+        act_on(h, &answer);
 }
 
 /* ---- what the CPUs tell ---- */
@@ -212,7 +252,7 @@ void cpu_hotplug_gone(DeviceSet *set, guint index)
 
     g_assert(index < h->n_slots);
     LOCK_SCOPE(&h->dev.lock);
-    h->present[index] = h->inserting[index] = h->removing[index] = h->ejecting[index] = 0;
+    h->present[index] = h->inserting[index] = h->removing[index] = h->said[index] = 0;
 }
 
 void cpu_hotplug_ost(DeviceSet *set, guint index, guint32 *event, guint32 *status)
@@ -233,7 +273,7 @@ static gboolean cpu_hotplug_realize(Device *dev, GError **error)
     const BoardConfig *c = board_config(dev->set);
 
     h->n_slots = c->max_cpus;
-    h->eject_work = deferred_new(device_set_vm(dev->set), eject_pending, h);
+    h->hear = deferred_new(device_set_vm(dev->set), hear, h);
     return device_claim_io(dev, IO_PIO, c->cpu_hotplug_base, CPU_HOTPLUG_REG_LEN,
                            "cpu-hotplug-base", error);
 }
@@ -256,7 +296,7 @@ static void cpu_hotplug_unpublish(Device *dev)
 
 static void cpu_hotplug_unrealize(Device *dev)
 {
-    g_clear_pointer(&((CpuHotplug *)dev)->eject_work, deferred_free);
+    g_clear_pointer(&((CpuHotplug *)dev)->hear, deferred_free);
 }
 
 static void cpu_hotplug_reset(Device *dev, ResetKind kind)
@@ -268,7 +308,7 @@ static void cpu_hotplug_reset(Device *dev, ResetKind kind)
     /* The guest starts anew, with all that is there. */
     memset(h->inserting, 0, sizeof h->inserting);
     memset(h->removing, 0, sizeof h->removing);
-    memset(h->ejecting, 0, sizeof h->ejecting);
+    memset(h->said, 0, sizeof h->said);
     memset(h->ost_event, 0, sizeof h->ost_event);
     memset(h->ost_status, 0, sizeof h->ost_status);
 }
@@ -291,10 +331,14 @@ static void mirror_slots(CpuHotplug *h)
     }
 }
 
+/* What was plugged since the reset is no event either: the guest finds it there. */
 static gboolean cpu_hotplug_power_on(Device *dev, GError **error)
 {
+    CpuHotplug *h = (CpuHotplug *)dev;
+
     LOCK_SCOPE(&dev->lock);
-    mirror_slots((CpuHotplug *)dev);
+    mirror_slots(h);
+    memset(h->inserting, 0, sizeof h->inserting);
     return TRUE;
 }
 

@@ -13,15 +13,11 @@
 /* The CPU in slot INDEX was published while the machine runs: it is there, an insert event is
  * pending, GPE 2 is raised. */
 void cpu_hotplug_notify(DeviceSet *set, guint index);
-/* The guest shall let go of the CPU in slot INDEX: a remove event is pending, GPE 2 is raised. */
+/* The guest shall let go of the CPU in slot INDEX: a remove event is pending, GPE 2 is raised. Its
+ * answer goes to core/unplug.h. */
 void cpu_hotplug_request_remove(DeviceSet *set, guint index);
 /* The CPU in slot INDEX is gone. */
 void cpu_hotplug_gone(DeviceSet *set, guint index);
-
-/* Called on the main thread, no lock held, for each slot that the guest ejected. Without one an
- * eject is logged and has no effect. */
-void cpu_hotplug_set_eject(DeviceSet *set, void (*eject)(gpointer user, guint index),
-                           gpointer user);
 
 /* What the guest last reported for a slot by _OST (ACPI 6.5 section 6.3.5). */
 void cpu_hotplug_ost(DeviceSet *set, guint index, guint32 *event, guint32 *status);

@@ -299,6 +299,7 @@ void acpi_dsdt_body(const AcpiView *v, GByteArray *out)
     interrupt_links(a);
     motherboard(a, v->board);
     aml_end(a);
+    acpi_dsdt_hotplug(a, v);
     /* SLP_TYP of PM1a and PM1b; two reserved. */
     aml_name_of(a, "_S5");
     aml_package(a);

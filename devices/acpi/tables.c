@@ -244,25 +244,30 @@ static guint32 build_dsdt(Writer *w, const AcpiView *v)
     return table_end(w);
 }
 
-enum { MADT_ENABLED = 1, MADT_ONLINE_CAPABLE = 2 };
-
 /* Ids up to 254 are told as LAPIC, others as x2APIC: 255 is the broadcast id of the former (5.2.12.12). */
+guint acpi_madt_cpu(guint8 out[16], guint32 uid, guint32 apic_id, guint32 flags)
+{
+    memset(out, 0, 16);
+    if (apic_id < 255 && uid < 255) {
+        le16_put(out, 0x0800); /* type 0, 8 bytes */
+        out[2] = (guint8)uid;
+        out[3] = (guint8)apic_id;
+        le32_put(out + 4, flags);
+        return 8;
+    }
+    le16_put(out, 0x1009);
+    le32_put(out + 4, apic_id);
+    le32_put(out + 8, flags);
+    le32_put(out + 12, uid);
+    return 16;
+}
+
 static void put_madt_cpu(Writer *w, guint32 uid, const AcpiCpu *cpu)
 {
-    guint32 flags = cpu->plugged ? MADT_ENABLED : MADT_ONLINE_CAPABLE;
+    guint8 entry[16];
+    guint len = acpi_madt_cpu(entry, uid, cpu->apic_id, cpu->plugged ? MADT_ENABLED : MADT_ONLINE_CAPABLE);
 
-    if (cpu->apic_id < 255 && uid < 255) {
-        put(w, 2, 0x0800); /* type 0, 8 bytes */
-        put(w, 1, uid);
-        put(w, 1, cpu->apic_id);
-        put(w, 4, flags);
-    } else {
-        put(w, 2, 0x1009);
-        put(w, 2, 0);
-        put(w, 4, cpu->apic_id);
-        put(w, 4, flags);
-        put(w, 4, uid);
-    }
+    g_byte_array_append(w->t->blob, entry, len);
 }
 
 static void put_madt_override(Writer *w, guint8 irq, guint32 gsi, guint16 flags)

@@ -49,8 +49,14 @@ void      acpi_view_place(AcpiView *v, const PropBag *board);
 /* ---- the builders (tables.c, dsdt.c, smbios.c) ---- */
 
 AcpiTables *acpi_build_view(const AcpiView *v);
+/* The MADT entry of a CPU (5.2.12.2, 5.2.12.12) into OUT; returns its length. */
+enum { MADT_ENABLED = 1, MADT_ONLINE_CAPABLE = 2 };
+guint       acpi_madt_cpu(guint8 out[16], guint32 uid, guint32 apic_id, guint32 flags);
 /* Appends the DSDT's AML, without its header. */
 void        acpi_dsdt_body(const AcpiView *v, GByteArray *out);
+/* dsdt-hotplug.c: the part of it by which things come and go. */
+struct Aml;
+void        acpi_dsdt_hotplug(struct Aml *a, const AcpiView *v);
 /* The linker-loader script (fw_cfg etc/table-loader) for T, which is not yet relocated; T's blob and RSDP as firmware has
  * to find them: checksum bytes zero. */
 GByteArray *acpi_loader_script(AcpiTables *t);

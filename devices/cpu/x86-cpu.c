@@ -260,6 +260,29 @@ static void publish(Device *dev)
         cpu_hotplug_notify(dev->set, cpu_index(dev));
 }
 
+static gboolean stays(Device *dev, gpointer n)
+{
+    *(guint *)n += cpu_is_cpu(dev) && dev->state != DEVICE_UNPLUG_PENDING;
+    return TRUE;
+}
+
+/* A machine that has started keeps a CPU, or its guest could not even be asked. */
+static UnplugAnswer unplug_request(Device *dev, gboolean force, GError **error)
+{
+    guint others = 0;
+
+    device_set_foreach(dev->set, stays, &others);
+    others -= dev->state != DEVICE_UNPLUG_PENDING;
+    if (others == 0) {
+        error_set(error, "Device '%s': the machine has started, and no CPU would be left", dev->id);
+        return UNPLUG_REFUSED;
+    }
+    if (force)
+        return UNPLUG_AT_ONCE;
+    cpu_hotplug_request_remove(dev->set, cpu_index(dev));
+    return UNPLUG_ASKED;
+}
+
 /* The registers list it no longer: a guest that looks finds an empty slot. */
 static void unpublish(Device *dev)
 {
@@ -293,6 +316,7 @@ static const DeviceOps ops = {
     .resolve = resolve,
     .realize = realize,
     .publish = publish,
+    .unplug_request = unplug_request,
     .unpublish = unpublish,
     .unrealize = unrealize,
     .power_on = power_on,

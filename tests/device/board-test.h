@@ -21,6 +21,7 @@ typedef struct {
     guint8    *ram;   /* RAM_SIZE bytes at 0, if board_test_ram() was called */
     guint      resets, shutdowns, rtc_changes;
     gint64     rtc_offset;
+    GString   *ends;  /* of unplug requests: " ID gone", " ID stays: REASON" */
 } BoardTest;
 
 static inline void board_test_on_shutdown(gpointer user)
@@ -42,10 +43,31 @@ static inline void board_test_on_rtc(gpointer user, gint64 offset_s, const char 
     t->rtc_offset = offset_s;
 }
 
+static inline void board_test_on_gone(gpointer user, const char *id, const char *path)
+{
+    g_string_append_printf(((BoardTest *)user)->ends, " %s gone", id);
+    g_assert_true(g_str_has_suffix(path, id));
+    g_assert_null(device_set_find(((BoardTest *)user)->set, NS_DEVICE, id)); /* its id is free by now */
+}
+
+static inline void board_test_on_failed(gpointer user, const char *id, const char *path, const char *reason)
+{
+    g_string_append_printf(((BoardTest *)user)->ends, " %s stays: %s", id, reason);
+}
+
+/* Requests have ended so since the last look. */
+static inline void board_test_ends(BoardTest *t, const char *want)
+{
+    g_assert_cmpstr(t->ends->str, ==, want);
+    g_string_truncate(t->ends, 0);
+}
+
 static const DeviceObserver board_test_observer = {
     .guest_shutdown = board_test_on_shutdown,
     .guest_reset = board_test_on_reset,
     .rtc_change = board_test_on_rtc,
+    .device_gone = board_test_on_gone,
+    .unplug_failed = board_test_on_failed,
 };
 
 /* Plugs what JSON says, as device_add would. */
@@ -65,7 +87,7 @@ static inline void board_test_init_empty(BoardTest *t)
 {
     g_autoptr(GError) error = NULL;
 
-    *t = (BoardTest){ 0 };
+    *t = (BoardTest){ .ends = g_string_new(NULL) };
     t->vm = vm_new(VM_ACCEL_TEST, NULL, NULL, &error);
     g_assert_no_error(error);
     vm_ready(t->vm, &error);
@@ -112,6 +134,7 @@ static inline void board_test_clear(BoardTest *t)
         vm_memory_remove(t->vm, 0);
     vm_free(t->vm);
     free(t->ram);
+    g_string_free(t->ends, TRUE);
 }
 
 /* What was posted to the main thread runs. */

@@ -408,7 +408,8 @@ static void check_tools(const AcpiTables *t)
 {
     g_autofree char *dir = g_dir_make_tmp("backplane-acpi-XXXXXX", NULL);
     static const char *const names[] = {"DSDT", "FACP", "APIC", "MCFG", "WAET", "SRAT"};
-    static const char *const objects[] = {"\\_S5", "\\_SB.PCI0._CRS", "\\_SB.LNKA._CRS", "\\_SB.GSIH._CRS", "\\_SB.MBRD._CRS"};
+    static const char *const objects[] = {"\\_S5", "\\_SB.PCI0._CRS", "\\_SB.LNKA._CRS", "\\_SB.GSIH._CRS", "\\_SB.MBRD._CRS",
+                                          "\\_SB.CPUS.C000._MAT", "\\_SB.CPUS.C000._STA"};
     int status;
 
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {

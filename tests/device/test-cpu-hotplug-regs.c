@@ -3,6 +3,7 @@
 #include "board-test.h"
 
 #include "../../devices/acpi/cpu-hotplug.h"
+#include "../../devices/core/unplug.h"
 
 #define BASE 0xcd8
 #define SELECTOR (BASE + 0)
@@ -160,47 +161,222 @@ static void test_plugged_cold_is_no_event(void)
     board_test_clear(&t);
 }
 
-typedef struct {
-    guint count, last;
-} Ejected;
-
-static void on_eject(gpointer user, guint index)
+static Device *cpu_in(BoardTest *t, guint index)
 {
-    Ejected *e = user;
+    CpuSlot slot;
 
-    e->count++;
-    e->last = index;
+    cpu_slot_get(t->set, index, &slot);
+    return slot.cpu;
 }
 
+static void ask(BoardTest *t, guint index, guint timeout_ms, gboolean force)
+{
+    g_autoptr(GError) error = NULL;
+
+    device_unplug(cpu_in(t, index), &(UnplugHow){ .force = force, .timeout_ms = timeout_ms }, &error);
+    g_assert_no_error(error);
+}
+
+/* The guest's _OST, as its AML does it. */
+static void report(BoardTest *t, guint32 cpu, guint32 event, guint32 status)
+{
+    outl(t, SELECTOR, cpu);
+    outb(t, COMMAND, 1);
+    outl(t, DATA, event);
+    outb(t, COMMAND, 2);
+    outl(t, DATA, status);
+    board_test_settle();
+}
+
+static gboolean phase_is(BoardTest *t, guint index, UnplugPhase want)
+{
+    UnplugPhase phase;
+    gint64 left;
+
+    return device_unplug_info(cpu_in(t, index), &phase, &left) && phase == want;
+}
+
+/* Asked, noticed, ejected; then the slot is plugged anew, as often as one likes. */
 static void test_eject(void)
 {
     BoardTest t;
-    Ejected e = { 0 };
 
     init_with_cpus(&t);
-    /* nobody listens: no effect */
+    for (guint turn = 0; turn < 3; turn++) {
+        g_autofree char *gone = g_strdup_printf(" %s gone", cpu_in(&t, 4)->id);
+
+        outl(&t, 0x620, 1 << CPU_HOTPLUG_GPE);
+        ask(&t, 4, 0, FALSE);
+        g_assert_cmphex(inl(&t, 0x620), ==, 1 << CPU_HOTPLUG_GPE);
+        g_assert_cmphex(flags_of(&t, 4), ==, turn ? 7 : 5);
+        g_assert_true(phase_is(&t, 4, UNPLUG_REQUESTED));
+        outb(&t, FLAGS, 6);
+        board_test_settle();
+        g_assert_cmphex(inb(&t, FLAGS), ==, 1);
+        g_assert_true(phase_is(&t, 4, UNPLUG_NOTIFIED));
+        outb(&t, FLAGS, 8);
+        outb(&t, FLAGS, 8);        /* twice before anybody looked is once */
+        g_assert_cmphex(inb(&t, FLAGS), ==, 0); /* as the guest sees it, it is gone at once */
+        board_test_ends(&t, "");   /* not on the vCPU's thread */
+        board_test_settle();
+        board_test_ends(&t, gone);
+        g_assert_cmphex(flags_of(&t, 4), ==, 0);
+        outb(&t, FLAGS, 8); /* an empty slot */
+        report(&t, 4, 3, 0);
+        report(&t, 4, 3, 0x81);
+        board_test_ends(&t, "");
+        plug_cpu(&t, 1, 1);
+        g_assert_cmphex(flags_of(&t, 4), ==, 3);
+    }
+    board_test_clear(&t);
+}
+
+/* What nobody asked for goes too, but the last CPU. */
+static void test_eject_unasked(void)
+{
+    BoardTest t;
+
+    init_with_cpus(&t);
+    g_autofree char *gone = g_strdup_printf(" %s gone", cpu_in(&t, 0)->id);
+    outl(&t, SELECTOR, 0);
+    outb(&t, FLAGS, 8);
     outl(&t, SELECTOR, 4);
     outb(&t, FLAGS, 8);
     board_test_settle();
-    g_assert_cmphex(inb(&t, FLAGS), ==, 1);
+    board_test_ends(&t, gone);
+    g_assert_cmphex(flags_of(&t, 0), ==, 0);
+    g_assert_cmphex(flags_of(&t, 4), ==, 1);
+    board_test_clear(&t);
+}
 
-    cpu_hotplug_set_eject(t.set, on_eject, &e);
-    cpu_hotplug_request_remove(t.set, 4);
-    g_assert_cmphex(inb(&t, FLAGS), ==, 5);
+static void test_refused(void)
+{
+    static const struct { guint32 event, status; const char *reason; } refusals[] = {
+        { 3, 1, "non-specific failure (_OST status 0x1)" }, { 3, 0x80, "ejection not supported (_OST status 0x80)" },
+        { 3, 0x81, "device in use (_OST status 0x81)" }, { 0x103, 0x82, "device busy (_OST status 0x82)" },
+        { 3, 0x83, "ejection dependency busy (_OST status 0x83)" }, { 3, 0xffffffff, "unknown status (_OST status 0xffffffff)" },
+    };
+    BoardTest t;
+
+    init_with_cpus(&t);
+    for (guint i = 0; i < G_N_ELEMENTS(refusals); i++) {
+        g_autofree char *stays = g_strdup_printf(" %s stays: the guest refused: %s", cpu_in(&t, 4)->id, refusals[i].reason);
+
+        ask(&t, 4, 0, FALSE);
+        report(&t, 4, 3, 0);    /* no eject: no end */
+        report(&t, 4, 3, 0x84); /* in progress */
+        report(&t, 4, 1, 0x81); /* of an insertion */
+        g_assert_true(phase_is(&t, 4, UNPLUG_NOTIFIED));
+        board_test_ends(&t, "");
+        report(&t, 4, refusals[i].event, refusals[i].status);
+        board_test_ends(&t, stays);
+        g_assert_cmpint(cpu_in(&t, 4)->state, ==, DEVICE_PUBLISHED);
+        report(&t, 4, 3, 0x81); /* once */
+        board_test_ends(&t, "");
+    }
+    board_test_clear(&t);
+}
+
+static void test_timeout(void)
+{
+    BoardTest t;
+
+    init_with_cpus(&t);
+    vm_run(t.vm);
+    g_autofree char *id = g_strdup(cpu_in(&t, 4)->id), *gone = g_strdup_printf(" %s gone", id);
+    g_autofree char *stays = g_strdup_printf(" %s stays: the guest did not let go of it within 100 ms", id);
+    ask(&t, 4, 100, FALSE);
+    step(&t, 99 * NS_PER_MS);
+    board_test_ends(&t, "");
+    ask(&t, 4, 100, FALSE); /* the same request, counted from now */
+    step(&t, 99 * NS_PER_MS);
+    ask(&t, 4, 0, FALSE); /* no word of a timeout: the last one stands */
+    board_test_ends(&t, "");
+    step(&t, NS_PER_MS);
+    board_test_ends(&t, stays);
+    g_assert_cmpint(cpu_in(&t, 4)->state, ==, DEVICE_PUBLISHED);
+    outl(&t, SELECTOR, 4); /* late */
+    outb(&t, FLAGS, 8);
+    board_test_settle();
+    board_test_ends(&t, gone);
+    board_test_clear(&t);
+}
+
+/* Asking again reminds a guest that lost the event; force ends the wait. */
+static void test_again_and_force(void)
+{
+    BoardTest t;
+
+    init_with_cpus(&t);
+    g_autofree char *gone = g_strdup_printf(" %s gone", cpu_in(&t, 4)->id);
+    ask(&t, 4, 50, FALSE);
+    outl(&t, SELECTOR, 4);
     outb(&t, FLAGS, 4);
-    g_assert_cmphex(inb(&t, FLAGS), ==, 1);
-    outb(&t, FLAGS, 8);
-    outb(&t, FLAGS, 8); /* twice before anybody looked is once */
-    g_assert_cmpuint(e.count, ==, 0); /* not on the vCPU's thread */
+    outl(&t, 0x620, 0xffffffff);
     board_test_settle();
-    g_assert_cmpuint(e.count, ==, 1);
-    g_assert_cmpuint(e.last, ==, 4);
-    outl(&t, SELECTOR, 5); /* an empty slot */
-    outb(&t, FLAGS, 8);
-    board_test_settle();
-    g_assert_cmpuint(e.count, ==, 1);
-    cpu_hotplug_gone(t.set, 4);
+    ask(&t, 4, 0, FALSE);
+    g_assert_cmphex(flags_of(&t, 4), ==, 5);
+    g_assert_cmphex(inl(&t, 0x620), ==, 1 << CPU_HOTPLUG_GPE);
+    ask(&t, 4, 0, TRUE);
+    board_test_ends(&t, gone);
+    step(&t, 100 * NS_PER_MS); /* its timer went with it */
+    board_test_ends(&t, "");
     g_assert_cmphex(flags_of(&t, 4), ==, 0);
+    board_test_clear(&t);
+}
+
+/* One CPU stays, whatever is asked for and in which order. */
+static void test_last(void)
+{
+    BoardTest t;
+    g_autoptr(GError) error = NULL;
+
+    init_with_cpus(&t);
+    ask(&t, 4, 0, FALSE);
+    g_assert_false(device_unplug(cpu_in(&t, 0), &(UnplugHow){ 0 }, &error));
+    g_assert_nonnull(strstr(error->message, "no CPU would be left"));
+    g_clear_error(&error);
+    ask(&t, 4, 0, FALSE);
+    ask(&t, 4, 0, TRUE);
+    g_assert_false(device_unplug(cpu_in(&t, 0), &(UnplugHow){ .force = TRUE }, &error));
+    g_assert_cmphex(flags_of(&t, 0), ==, 1);
+    board_test_clear(&t);
+}
+
+/* A guest that is reset answers no more: what it was asked for is gone. */
+static void test_guest_over(void)
+{
+    BoardTest t;
+
+    init_with_cpus(&t);
+    plug_cpu(&t, 0, 1);
+    g_autofree char *gone = g_strdup_printf(" %s gone %s gone", cpu_in(&t, 1)->id, cpu_in(&t, 4)->id);
+    ask(&t, 4, 0, FALSE);
+    ask(&t, 1, 1000, FALSE);
+    device_set_unplug_pending(t.set);
+    board_test_ends(&t, gone);
+    device_set_unplug_pending(t.set);
+    board_test_ends(&t, "");
+    g_assert_cmpuint(cpu_plugged_count(t.set), ==, 1);
+    board_test_clear(&t);
+}
+
+/* The other CPU was ejected meanwhile: found by test-unplug-random. */
+static void test_last_and_guest_over(void)
+{
+    BoardTest t;
+
+    init_with_cpus(&t);
+    g_autofree char *id = g_strdup(cpu_in(&t, 4)->id);
+    g_autofree char *stays = g_strdup_printf(" %s stays: Device '%s': the machine has started, and no CPU would be left", id, id);
+    ask(&t, 4, 0, FALSE);
+    outl(&t, SELECTOR, 0);
+    outb(&t, FLAGS, 8);
+    board_test_settle();
+    g_string_truncate(t.ends, 0);
+    device_set_unplug_pending(t.set);
+    board_test_ends(&t, stays);
+    g_assert_cmpuint(cpu_plugged_count(t.set), ==, 1);
     board_test_clear(&t);
 }
 
@@ -282,6 +458,13 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-hotplug-regs/next-event", test_next_event);
     g_test_add_func("/cpu-hotplug-regs/plugged-cold-is-no-event", test_plugged_cold_is_no_event);
     g_test_add_func("/cpu-hotplug-regs/eject", test_eject);
+    g_test_add_func("/cpu-hotplug-regs/eject-unasked", test_eject_unasked);
+    g_test_add_func("/cpu-hotplug-regs/refused", test_refused);
+    g_test_add_func("/cpu-hotplug-regs/timeout", test_timeout);
+    g_test_add_func("/cpu-hotplug-regs/again-and-force", test_again_and_force);
+    g_test_add_func("/cpu-hotplug-regs/last", test_last);
+    g_test_add_func("/cpu-hotplug-regs/guest-over", test_guest_over);
+    g_test_add_func("/cpu-hotplug-regs/last-and-guest-over", test_last_and_guest_over);
     g_test_add_func("/cpu-hotplug-regs/ost", test_ost);
     g_test_add_func("/cpu-hotplug-regs/reset", test_reset);
     g_test_add_func("/cpu-hotplug-regs/save-load", test_save_load);

@@ -210,7 +210,7 @@ class Qmp:
                 self.on_event(message)
         return message
 
-    def command(self, name, fds=(), timeout=30, **arguments):
+    def command(self, name, fds=(), reply_within=30, **arguments):
         """The reply's value; QmpError for an error. Underscores in names stand for dashes."""
         request = {"execute": name, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
         data = json.dumps(request).encode() + b"\n"
@@ -218,11 +218,11 @@ class Qmp:
         sent = self.sock.sendmsg([data], rights)
         if sent < len(data):
             self.sock.sendall(data[sent:])
-        deadline = time.monotonic() + timeout * PATIENCE
+        deadline = time.monotonic() + reply_within * PATIENCE
         while True:
             reply = self._receive(deadline)
             if reply is None:
-                raise Timeout("no reply to %s within %g s" % (name, timeout * PATIENCE))
+                raise Timeout("no reply to %s within %g s" % (name, reply_within * PATIENCE))
             if "error" in reply:
                 raise QmpError(name, reply["error"])
             if "return" in reply:
@@ -717,3 +717,27 @@ def _comes_up(guest):
             return True
     except (Timeout, Closed, QmpError):
         return False
+
+
+# A complaint is a line of level 4 (warning) or worse, or one with a word of trouble in it.
+TROUBLE = re.compile(r"error|warn|fail|\bbugs?\b|\bbad\b|invalid|unable|conflict|mismatch|unexpected|inconsisten|\bstuck\b|\bstall|lockup"
+                     r"|call trace|oops", re.I)
+ALLOWED = re.compile("|".join((
+    r"report a bug$",                                # "Using host bridge windows from ACPI; if necessary, use ... and report a bug"
+    r"PMU not available due to virtualization",      # true
+    r"Unknown kernel command line parameters|^ +GLIBC_TUNABLES=",  # run=, which is for /init
+    r"^(Spectre|MDS|TAA|MMIO Stale|RETBleed|SRSO|ITS|VMSCAPE|Transient|L1TF|Meltdown|Speculative|Register File|GDS)",  # the host's processor
+    r"x86/(cpu|bugs|speculation):",                  # likewise
+    r"RAS: Correctable Errors collector initialized",
+    r"Processor Platform Limit event detected|Consider compiling CPUfreq support",  # of a kernel without it that sees a processor object
+)))
+
+
+def complaints(dmesg):
+    """Lines of `dmesg -r` that nobody has excused."""
+    found = []
+    for line in dmesg.splitlines():
+        match = re.match(r"<(\d+)>\[[^]]*\] ?(.*)", line)
+        if match and (int(match.group(1)) & 7 <= 4 or TROUBLE.search(match.group(2))) and not ALLOWED.search(match.group(2)):
+            found.append(line)
+    return found

@@ -133,12 +133,12 @@ def _(c):
             m.guest.wait_for("ready", 30 * PATIENCE)
             counts(c, m, 2, base)
             path = [s["qom-path"] for s in slots_of(m) if s["props"]["core-id"] == 2][0]
-            m("device_del", id="again")
+            m("device_del", id="again", force=True)
             m.wait("DEVICE_DELETED", device="again", path=path)
             counts(c, m, 1, base)
             c.equal([s["props"]["core-id"] for s in slots_of(m) if "qom-path" in s], [0], "slots in use")
             m.refused("device_del", "not found", id="again")
-            # Removal is at once; this guest believes in its CPU until it starts anew.
+            # Removal by force; this guest believes in its CPU until it starts anew.
             m("system_reset")
             m.guest.wait_for("probe", 30 * PATIENCE)
             m.guest.wait_for("ready", 30 * PATIENCE)
@@ -154,6 +154,73 @@ def _(c):
         m.quit()
 
 
+@case("the guest is asked for CPUs and gives them back, 8 times: each request ends once")
+def _(c):
+    with Machine(c) as m:
+        base = polling(m, 1, 4)
+        fds = None
+        for turn in range(8):
+            expect_cpus(m, 3)
+            for i in (1, 2):
+                m.cpu("cpu%d" % i)
+                c.equal(m.guest.wait_for("cpuhp-inserted", 30 * PATIENCE)["started"], 1, "started")
+            m.guest.wait_for("smp-work", 30 * PATIENCE, status="ok", cpus=3)
+            m.guest.wait_for("ready", 30 * PATIENCE)
+            fds = fds or m.fds()
+            seen = len(m.qmp.events)
+            for i in (2, 1):
+                m("device_del", id="cpu%d" % i)
+                m("device_del", id="cpu%d" % i)  # the same request
+            c.equal([(j["device"], j["state"]) for j in m("query-unplug-jobs")["jobs"]], [("cpu1", "requested"), ("cpu2", "requested")], "requests")
+            counts(c, m, 3, base)
+            m.refused("device_add", "cpu1", driver="host-x86_64-cpu", id="cpu1")
+            m.refused("device_add", "slot", driver="host-x86_64-cpu", id="other", core_id=2)
+            expect_cpus(m, 1)
+            c.equal({m.wait("DEVICE_DELETED")["data"]["device"] for _ in range(2)}, {"cpu1", "cpu2"}, "what is gone")
+            m.guest.wait_for("cpuhp-waited", 30 * PATIENCE, status="ok")
+            m.guest.wait_for("ready", 30 * PATIENCE)
+            counts(c, m, 1, base)
+            c.equal(len(m.qmp.events), seen + 2, "events")
+        c.equal(m.fds(), fds, "descriptors of the daemon after 8 turns")
+        c.equal(m.guest.run.problems(), [], "what the probe calls bad")
+        m.quit()
+
+
+@case("a guest that does not answer: timeout, force, reset and power-off each end the request once")
+def _(c):
+    with Machine(c) as m:
+        polling(m, 1, 8)
+        for i in range(1, 6):
+            m.cpu("cpu%d" % i)
+        began = time.monotonic()
+        m("device_del", id="cpu1", timeout=200)
+        c.true(0 < m("query-unplug-jobs")["jobs"][0]["timeout"] <= 200, "the time left")
+        event = m.wait("DEVICE_UNPLUG_GUEST_ERROR", device="cpu1", path="/machine/peripheral/cpu1")
+        c.true(0.2 <= time.monotonic() - began < 5, "the time it took", time.monotonic() - began)
+        c.contains(event["data"]["reason"], "200 ms", "the reason")
+        c.equal(m("query-unplug-jobs"), {"jobs": []}, "requests")
+        m("device_del", id="cpu1")
+        m("device_del", id="cpu1", force=True)
+        m.wait("DEVICE_DELETED", device="cpu1")
+        m("device_del", id="cpu2")
+        m("system_reset")
+        m.wait("DEVICE_DELETED", device="cpu2")
+        m.guest.wait_for("probe", 30 * PATIENCE)
+        m.guest.wait_for("ready", 60 * PATIENCE)
+        c.equal(m.guest.run.one("smp-total")["online"], 4, "CPUs after the reset")
+        m("device_del", id="cpu3")
+        m.guest.send("end poweroff")
+        m.wait("SHUTDOWN", 30, guest=True)
+        m.wait("DEVICE_DELETED", device="cpu3")
+        m("device_del", id="cpu4")  # nobody is there to be asked
+        m.wait("DEVICE_DELETED", device="cpu4")
+        m("device_del", id="cpu5")
+        m.wait("DEVICE_DELETED", device="cpu5")
+        m.refused("device_del", "no CPU would be left", id="cpu0")
+        ends = [e["data"]["device"] for e in m.qmp.events if e["event"].startswith("DEVICE_")]
+        c.equal(ends, ["cpu1", "cpu1", "cpu2", "cpu3", "cpu4", "cpu5"], "the ends of all requests")
+
+
 @case("plugged and unplugged while paused: the guest finds it when it goes on")
 def _(c):
     with Machine(c) as m:
@@ -161,7 +228,7 @@ def _(c):
         m.stop()
         m.cpu("cpu2")
         m.cpu("cpu3")
-        m("device_del", id="cpu3")
+        m("device_del", id="cpu3", force=True)
         m.wait("DEVICE_DELETED", device="cpu3")
         m.check_state("paused")
         counts(c, m, 3, base)
@@ -211,7 +278,7 @@ def _(c):
         c.equal(m.guest.run.problems(), [], "what the probe calls bad")
         counts(c, m, 64, base)
         for i in range(1, 64):
-            m("device_del", id="cpu%d" % i)
+            m("device_del", id="cpu%d" % i, force=True)
         for i in range(1, 64):
             m.wait("DEVICE_DELETED", device="cpu%d" % i)
         counts(c, m, 1, base)

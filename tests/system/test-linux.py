@@ -9,28 +9,6 @@ import binascii
 
 from backplane import *
 
-# A complaint is a line of level 4 (warning) or worse, or one with a word of trouble in it.
-TROUBLE = re.compile(r"error|warn|fail|\bbugs?\b|\bbad\b|invalid|unable|conflict|mismatch|unexpected|inconsisten|\bstuck\b|\bstall|lockup"
-                     r"|call trace|oops", re.I)
-ALLOWED = re.compile("|".join((
-    r"report a bug$",                                # "Using host bridge windows from ACPI; if necessary, use ... and report a bug"
-    r"PMU not available due to virtualization",      # true
-    r"Unknown kernel command line parameters|^ +GLIBC_TUNABLES=",  # run=, which is for /init
-    r"^(Spectre|MDS|TAA|MMIO Stale|RETBleed|SRSO|ITS|VMSCAPE|Transient|L1TF|Meltdown|Speculative|Register File|GDS)",  # the host's processor
-    r"x86/(cpu|bugs|speculation):",                  # likewise
-    r"RAS: Correctable Errors collector initialized",
-)))
-
-
-def complaints(dmesg):
-    """Lines of `dmesg -r` that nobody has excused."""
-    found = []
-    for line in dmesg.splitlines():
-        match = re.match(r"<(\d+)>\[[^]]*\] ?(.*)", line)
-        if match and (int(match.group(1)) & 7 <= 4 or TROUBLE.search(match.group(2))) and not ALLOWED.search(match.group(2)):
-            found.append(line)
-    return found
-
 
 def boot(m, linux, words="run=shell", cpus=1, memory=GIB, **build):
     m.build(cpus=cpus, memory=memory, kernel=build.pop("kernel", linux.kernel), initrd=linux.initrd, serial="console",

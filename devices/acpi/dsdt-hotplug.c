@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * dsdt-hotplug.c - the AML through which CPUs come and go.
+ *
+ * The controller's event raises a GPE. Its handler walks the controller's pending events, tells the operating
+ * system of each slot (Notify: 1 device check, 3 eject request) and clears it; the system then asks _STA, enumerates or
+ * stops using the device, lets go by _EJ0, and reports by _OST how it went. A slot has a device object from the start,
+ * so that nothing is loaded at run time; _STA says what is in it.
+ *
+ * Selector and data are two registers, hence a mutex around each use. Notify only queues: it is safe under the mutex.
+ */
+#include "aml.h"
+#include "cpu-hotplug.h"
+#include "view.h"
+
+enum { NOTIFY_DEVICE_CHECK = 1, NOTIFY_EJECT_REQUEST = 3, STA_WORKING = 0x0f, FOREVER = 0xffff };
+
+static void store(Aml *a, AmlTerm value, const char *target)
+{
+    aml_stmt(a, AML_STORE(value, AML_REF(target)));
+}
+
+/* "C01F": the object of CPU slot 31. */
+static void slot_name(char name[5], char letter, guint slot)
+{
+    g_snprintf(name, 5, "%c%03X", letter, slot & 0xfff);
+}
+
+/* METHOD (Arg0: slot, Arg1: code): Notify on the slot's object. */
+static void notify_method(Aml *a, const char *method, char letter, guint slots)
+{
+    aml_method(a, method, 2, FALSE);
+    for (guint i = 0; i < slots; i++) {
+        char name[5];
+
+        slot_name(name, letter, i);
+        aml_if(a, AML_LEQUAL(AML_ARG(0), AML_INT(i)));
+        aml_stmt(a, AML_NOTIFY(AML_REF(name), AML_ARG(1)));
+        aml_end(a);
+    }
+    aml_end(a);
+}
+
+/* A method of N_ARGS whose body selects slot Arg0 under MUTEX; select_end() closes it. */
+static void select_begin(Aml *a, const char *method, guint n_args, const char *mutex, const char *selector)
+{
+    aml_method(a, method, n_args, TRUE);
+    aml_acquire(a, mutex, FOREVER);
+    store(a, AML_ARG(0), selector);
+}
+
+static void select_end(Aml *a, const char *mutex)
+{
+    aml_stmt(a, AML_RELEASE(AML_REF(mutex)));
+    aml_end(a);
+}
+
+/* METHOD (slot): _STA of it, by the bit that says whether something is there. */
+static void status_method(Aml *a, const char *method, const char *mutex, const char *selector, const char *there)
+{
+    select_begin(a, method, 1, mutex, selector);
+    aml_stmt(a, AML_STORE(AML_INT(0), AML_LOCAL(0)));
+    aml_if(a, AML_REF(there));
+    aml_stmt(a, AML_STORE(AML_INT(STA_WORKING), AML_LOCAL(0)));
+    aml_end(a);
+    aml_stmt(a, AML_RELEASE(AML_REF(mutex)));
+    aml_stmt(a, AML_RETURN(AML_LOCAL(0)));
+    aml_end(a);
+}
+
+/* The methods of slot I that are calls: _STA, _EJ0, _OST. */
+static void slot_methods(Aml *a, guint i, const char *sta, const char *ej0, const char *ost)
+{
+    aml_method(a, "_STA", 0, TRUE);
+    aml_stmt(a, AML_RETURN(AML_CALL(sta, AML_INT(i))));
+    aml_end(a);
+    aml_method(a, "_EJ0", 1, TRUE);
+    aml_stmt(a, AML_CALL(ej0, AML_INT(i)));
+    aml_end(a);
+    aml_method(a, "_OST", 3, TRUE);
+    aml_stmt(a, AML_CALL(ost, AML_INT(i), AML_ARG(0), AML_ARG(1)));
+    aml_end(a);
+}
+
+/* ---- CPUs: QEMU's docs/specs/acpi_cpu_hotplug.rst ---- */
+
+static void cpu_registers(Aml *a, const BoardConfig *b)
+{
+    aml_region(a, "PRST", AML_IO, b->cpu_hotplug_base, CPU_HOTPLUG_REG_LEN);
+    aml_field(a, "PRST", AML_BYTE_ACC, FALSE, AML_WRITE_ZEROS);
+    aml_field_bits(a, NULL, 32);
+    aml_field_bits(a, "CPEN", 1); /* there is one */
+    aml_field_bits(a, "CINS", 1); /* events: read, or 1 to clear */
+    aml_field_bits(a, "CRMV", 1);
+    aml_field_bits(a, "CEJE", 1); /* 1: eject */
+    aml_field_bits(a, NULL, 4);
+    aml_field_bits(a, "CCMD", 8); /* 0: to the next event; 1, 2: data is _OST's event, status */
+    aml_end(a);
+    aml_field(a, "PRST", AML_DWORD_ACC, FALSE, AML_PRESERVE);
+    aml_field_bits(a, "CSEL", 32);
+    aml_field_bits(a, NULL, 32);
+    aml_field_bits(a, "CDAT", 32);
+    aml_end(a);
+    aml_mutex(a, "CPLK");
+}
+
+/* CEJC (slot): lets go of it. COST (slot, event, status): _OST. */
+static void cpu_answers(Aml *a)
+{
+    select_begin(a, "CEJC", 1, "CPLK", "CSEL");
+    store(a, AML_INT(1), "CEJE");
+    select_end(a, "CPLK");
+
+    select_begin(a, "COST", 3, "CPLK", "CSEL");
+    store(a, AML_INT(1), "CCMD");
+    store(a, AML_ARG(1), "CDAT");
+    store(a, AML_INT(2), "CCMD");
+    store(a, AML_ARG(2), "CDAT");
+    select_end(a, "CPLK");
+}
+
+/* If the selected slot has the event FLAG: tells CODE and clears it; the scan goes on. */
+static void cpu_event(Aml *a, const char *flag, guint code)
+{
+    aml_if(a, AML_REF(flag));
+    aml_stmt(a, AML_CALL("CTFY", AML_REF("CDAT"), AML_INT(code)));
+    store(a, AML_INT(1), flag);
+    aml_stmt(a, AML_STORE(AML_INT(1), AML_LOCAL(0)));
+    aml_end(a);
+}
+
+static void cpu_scan(Aml *a)
+{
+    aml_method(a, "CSCN", 0, TRUE);
+    aml_acquire(a, "CPLK", FOREVER);
+    aml_stmt(a, AML_STORE(AML_INT(1), AML_LOCAL(0)));
+    aml_while(a, AML_LOCAL(0));
+    aml_stmt(a, AML_STORE(AML_INT(0), AML_LOCAL(0)));
+    store(a, AML_INT(0), "CCMD");
+    cpu_event(a, "CINS", NOTIFY_DEVICE_CHECK);
+    cpu_event(a, "CRMV", NOTIFY_EJECT_REQUEST);
+    aml_end(a);
+    select_end(a, "CPLK");
+}
+
+static void cpu_slot(Aml *a, guint i, const AcpiCpu *cpu)
+{
+    char name[5];
+    guint8 madt[16];
+    guint len = acpi_madt_cpu(madt, i, cpu->apic_id, MADT_ENABLED);
+
+    slot_name(name, 'C', i);
+    aml_device(a, name);
+    aml_name(a, "_HID", AML_STR("ACPI0007"));
+    aml_name(a, "_UID", AML_INT(i)); /* as in the MADT */
+    aml_name_of(a, "_MAT");
+    aml_buffer(a, madt, len);
+    slot_methods(a, i, "CSTA", "CEJC", "COST");
+    aml_end(a);
+}
+
+static void cpus(Aml *a, const AcpiView *v)
+{
+    aml_device(a, "\\_SB.CPUS");
+    aml_name(a, "_HID", AML_STR("ACPI0010")); /* processor container */
+    aml_name(a, "_CID", AML_EISAID("PNP0A05"));
+    cpu_registers(a, v->board);
+    notify_method(a, "CTFY", 'C', v->cpus->len);
+    status_method(a, "CSTA", "CPLK", "CSEL", "CPEN");
+    cpu_answers(a);
+    cpu_scan(a);
+    for (guint i = 0; i < v->cpus->len; i++)
+        cpu_slot(a, i, &g_array_index(v->cpus, AcpiCpu, i));
+    aml_end(a);
+}
+
+/* ---- all together ---- */
+
+/* A handler of an edge: the status bit is cleared before it runs, so that what comes meanwhile calls it again. */
+static void gpe(Aml *a, const char *method, const char *scan)
+{
+    aml_method(a, method, 0, FALSE);
+    aml_stmt(a, AML_REF(scan));
+    aml_end(a);
+}
+
+void acpi_dsdt_hotplug(Aml *a, const AcpiView *v)
+{
+    cpus(a, v);
+    aml_scope(a, "\\_GPE");
+    gpe(a, "_E02", "\\_SB.CPUS.CSCN");
+    aml_end(a);
+}
