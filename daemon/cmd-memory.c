@@ -16,6 +16,8 @@ static gboolean add_dimm(Device *dev, gpointer list)
     d->size = (gint64)dimm_size(dev);
     d->slot = dimm_slot(dev);
     d->node = DEVICE_CONFIG(dev, PcDimmConfig)->node;
+    d->hotplugged = dimm_is_device_memory(dev);
+    d->hotpluggable = TRUE;
     d->memdev = device_path(dimm_backend(dev));
     info->type = MEMORY_DEVICE_INFO_KIND_DIMM;
     info->u.dimm = g_new0(PCDIMMDeviceInfoWrapper, 1);
@@ -35,7 +37,8 @@ gboolean cmd_query_memory_size_summary(Machine *m, QmpRequest *req, MemoryInfo *
 {
     *ret = g_new0(MemoryInfo, 1);
     (*ret)->base_memory = mem_total(m->devices);
-    (*ret)->has_plugged_memory = TRUE; /* none: memory plugged later would count here */
+    (*ret)->has_plugged_memory = TRUE;
+    (*ret)->plugged_memory = mem_plugged(m->devices);
     return TRUE;
 }
 

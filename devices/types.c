@@ -26,6 +26,7 @@ extern const DeviceType isa_debugcon_type;
 extern const DeviceType isa_serial_type;
 extern const DeviceType linux_loader_type;
 extern const DeviceType lpc_type;
+extern const DeviceType mem_hotplug_type;
 extern const DeviceType memory_backend_file_type;
 extern const DeviceType memory_backend_memfd_type;
 extern const DeviceType memory_backend_ram_type;
@@ -55,6 +56,7 @@ const DeviceType *const device_types[] = {
     &chardev_stdio_type,
     &cpu_hotplug_type,
     &firmware_type,
+    &mem_hotplug_type,
     &fw_cfg_type,
     &host_bridge_type,
     &host_x86_64_cpu_type,

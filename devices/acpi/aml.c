@@ -347,6 +347,11 @@ void aml_return_of(Aml *a)
     put8(a, 0xa4);
 }
 
+void aml_store_of(Aml *a)
+{
+    put8(a, 0x70);
+}
+
 /* ---- named objects ---- */
 
 void aml_name_of(Aml *a, const char *path)
@@ -455,20 +460,26 @@ void aml_res_memory32(Aml *a, gboolean writable, guint32 base, guint32 len)
     put(a, 4, len);
 }
 
-/* An address space descriptor (6.4.3.5) of 16, 32 or 64 bits for a window with both ends fixed, producer, positive decode. */
-static void put_window(Aml *a, guint8 tag, unsigned size, guint8 type, guint8 specific, guint64 first, guint64 last)
+/* An address space descriptor (6.4.3.5) of 16, 32 or 64 bits with both ends fixed, positive decode; GENERAL 1: a consumer's. */
+static void put_range(Aml *a, guint8 tag, unsigned size, guint8 type, guint8 general, guint8 specific, guint64 first, guint64 last)
 {
     g_assert(first <= last);
     put8(a, tag);
     put(a, 2, 3 + 5 * size);
     put8(a, type);
-    put8(a, 0x0c); /* minimum and maximum fixed */
+    put8(a, 0x0c | general); /* minimum and maximum fixed */
     put8(a, specific);
     put(a, size, 0); /* granularity */
     put(a, size, first);
     put(a, size, last);
     put(a, size, 0); /* translation */
     put(a, size, last - first + 1);
+}
+
+/* A window that a bridge passes on. */
+static void put_window(Aml *a, guint8 tag, unsigned size, guint8 type, guint8 specific, guint64 first, guint64 last)
+{
+    put_range(a, tag, size, type, 0, specific, first, last);
 }
 
 void aml_res_bus(Aml *a, guint16 first, guint16 last)
@@ -489,4 +500,9 @@ void aml_res_dword_memory(Aml *a, gboolean cacheable, guint32 first, guint32 las
 void aml_res_qword_memory(Aml *a, gboolean cacheable, guint64 first, guint64 last)
 {
     put_window(a, 0x8a, 8, 0, cacheable ? 3 : 1, first, last);
+}
+
+void aml_res_qword_own_memory(Aml *a, guint64 first, guint64 last)
+{
+    put_range(a, 0x8a, 8, 0, 1, 3, first, last);
 }

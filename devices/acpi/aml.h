@@ -116,6 +116,7 @@ void aml_while(Aml *a, AmlTerm condition);
 void aml_package(Aml *a);
 void aml_buffer(Aml *a, const void *bytes, guint len); /* complete: no aml_end() */
 void aml_return_of(Aml *a);                            /* Return (...): a package or buffer follows */
+void aml_store_of(Aml *a); /* Store (...): a package or buffer follows, then the target by aml_stmt() */
 
 typedef enum { AML_ANY_ACC, AML_BYTE_ACC, AML_WORD_ACC, AML_DWORD_ACC } AmlAccess;
 typedef enum { AML_PRESERVE = 0x00, AML_WRITE_ONES = 0x20, AML_WRITE_ZEROS = 0x40 } AmlUpdate;
@@ -135,3 +136,7 @@ void aml_res_bus(Aml *a, guint16 first, guint16 last);
 void aml_res_word_io(Aml *a, guint16 first, guint16 last);
 void aml_res_dword_memory(Aml *a, gboolean cacheable, guint32 first, guint32 last);
 void aml_res_qword_memory(Aml *a, gboolean cacheable, guint64 first, guint64 last);
+/* Memory that a device itself is: cacheable, read-write. A method may patch first, last and length, which are at these
+ * offsets in a template that begins with it. */
+void aml_res_qword_own_memory(Aml *a, guint64 first, guint64 last);
+enum { AML_QWORD_FIRST = 14, AML_QWORD_LAST = 22, AML_QWORD_LENGTH = 38 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * dsdt-hotplug.c - the AML through which CPUs come and go.
+ * dsdt-hotplug.c - the AML through which CPUs and memory come and go.
  *
  * The controller's event raises a GPE. Its handler walks the controller's pending events, tells the operating
  * system of each slot (Notify: 1 device check, 3 eject request) and clears it; the system then asks _STA, enumerates or
@@ -11,6 +11,7 @@
  */
 #include "aml.h"
 #include "cpu-hotplug.h"
+#include "mem-hotplug.h"
 #include "view.h"
 
 enum { NOTIFY_DEVICE_CHECK = 1, NOTIFY_EJECT_REQUEST = 3, STA_WORKING = 0x0f, FOREVER = 0xffff };
@@ -174,6 +175,134 @@ static void cpus(Aml *a, const AcpiView *v)
     aml_end(a);
 }
 
+/* ---- memory: QEMU's docs/specs/acpi_mem_hotplug.rst ---- */
+
+static void mem_registers(Aml *a, const BoardConfig *b)
+{
+    aml_region(a, "MHPR", AML_IO, b->memory_hotplug_base, MEM_HOTPLUG_REG_LEN);
+    aml_field(a, "MHPR", AML_DWORD_ACC, FALSE, AML_PRESERVE); /* as read */
+    aml_field_bits(a, "MRBL", 32);
+    aml_field_bits(a, "MRBH", 32);
+    aml_field_bits(a, "MRLL", 32);
+    aml_field_bits(a, "MRLH", 32);
+    aml_field_bits(a, "MPXD", 32);
+    aml_end(a);
+    aml_field(a, "MHPR", AML_BYTE_ACC, FALSE, AML_WRITE_ZEROS);
+    aml_field_bits(a, NULL, 0x14 * 8);
+    aml_field_bits(a, "MEN", 1);
+    aml_field_bits(a, "MINS", 1);
+    aml_field_bits(a, "MRMV", 1);
+    aml_field_bits(a, "MEJE", 1);
+    aml_end(a);
+    aml_field(a, "MHPR", AML_DWORD_ACC, FALSE, AML_PRESERVE); /* as written */
+    aml_field_bits(a, "MSEL", 32);
+    aml_field_bits(a, "MOEV", 32);
+    aml_field_bits(a, "MOSC", 32);
+    aml_end(a);
+    aml_mutex(a, "MLCK");
+}
+
+static void mem_answers(Aml *a)
+{
+    select_begin(a, "MEJC", 1, "MLCK", "MSEL");
+    store(a, AML_INT(1), "MEJE");
+    select_end(a, "MLCK");
+
+    select_begin(a, "MOST", 3, "MLCK", "MSEL");
+    store(a, AML_ARG(1), "MOEV");
+    store(a, AML_ARG(2), "MOSC");
+    select_end(a, "MLCK");
+}
+
+/* LOW | HIGH << 32 into TARGET. */
+static void join(Aml *a, const char *low, const char *high, AmlTerm target)
+{
+    aml_stmt(a, AML_OR(AML_SHL(AML_REF(high), AML_INT(32), AML_NONE), AML_REF(low), target));
+}
+
+/* MCRS (slot): its _CRS, one range. Integers have 64 bits (DSDT revision 2). */
+static void mem_resources(Aml *a)
+{
+    select_begin(a, "MCRS", 1, "MLCK", "MSEL");
+    aml_store_of(a);
+    aml_resources(a);
+    aml_res_qword_own_memory(a, 0, 0);
+    aml_end(a);
+    aml_stmt(a, AML_LOCAL(0));
+    aml_create_field(a, 64, AML_LOCAL(0), AML_INT(AML_QWORD_FIRST), "MMIN");
+    aml_create_field(a, 64, AML_LOCAL(0), AML_INT(AML_QWORD_LAST), "MMAX");
+    aml_create_field(a, 64, AML_LOCAL(0), AML_INT(AML_QWORD_LENGTH), "MLEN");
+    join(a, "MRBL", "MRBH", AML_REF("MMIN"));
+    join(a, "MRLL", "MRLH", AML_REF("MLEN"));
+    aml_stmt(a, AML_SUBTRACT(AML_ADD(AML_REF("MMIN"), AML_REF("MLEN"), AML_NONE), AML_INT(1), AML_REF("MMAX")));
+    aml_stmt(a, AML_RELEASE(AML_REF("MLCK")));
+    aml_stmt(a, AML_RETURN(AML_LOCAL(0)));
+    aml_end(a);
+}
+
+static void mem_event(Aml *a, const char *flag, guint code)
+{
+    aml_if(a, AML_REF(flag));
+    aml_stmt(a, AML_CALL("MTFY", AML_LOCAL(0), AML_INT(code)));
+    store(a, AML_INT(1), flag);
+    aml_end(a);
+}
+
+static void mem_scan(Aml *a, guint slots)
+{
+    aml_method(a, "MSCN", 0, TRUE);
+    aml_acquire(a, "MLCK", FOREVER);
+    aml_stmt(a, AML_STORE(AML_INT(0), AML_LOCAL(0)));
+    aml_while(a, AML_LLESS(AML_LOCAL(0), AML_INT(slots)));
+    aml_stmt(a, AML_STORE(AML_LOCAL(0), AML_REF("MSEL")));
+    mem_event(a, "MINS", NOTIFY_DEVICE_CHECK);
+    mem_event(a, "MRMV", NOTIFY_EJECT_REQUEST);
+    aml_stmt(a, AML_INCREMENT(AML_LOCAL(0)));
+    aml_end(a);
+    select_end(a, "MLCK");
+}
+
+static void mem_slot(Aml *a, guint i)
+{
+    char name[5];
+
+    slot_name(name, 'M', i);
+    aml_device(a, name);
+    aml_name(a, "_HID", AML_EISAID("PNP0C80"));
+    aml_name(a, "_UID", AML_INT(i));
+    aml_method(a, "_CRS", 0, TRUE);
+    aml_stmt(a, AML_RETURN(AML_CALL("MCRS", AML_INT(i))));
+    aml_end(a);
+    aml_method(a, "_PXM", 0, TRUE);
+    aml_stmt(a, AML_RETURN(AML_CALL("MPXM", AML_INT(i))));
+    aml_end(a);
+    slot_methods(a, i, "MSTA", "MEJC", "MOST");
+    aml_end(a);
+}
+
+static void memory(Aml *a, const AcpiView *v)
+{
+    guint slots = v->board->memory_slots;
+
+    aml_device(a, "\\_SB.MHPC");
+    aml_name(a, "_HID", AML_EISAID("PNP0A06")); /* a container */
+    aml_name(a, "_UID", AML_STR("Memory slots"));
+    mem_registers(a, v->board);
+    notify_method(a, "MTFY", 'M', slots);
+    status_method(a, "MSTA", "MLCK", "MSEL", "MEN");
+    mem_answers(a);
+    mem_resources(a);
+    select_begin(a, "MPXM", 1, "MLCK", "MSEL");
+    aml_stmt(a, AML_STORE(AML_REF("MPXD"), AML_LOCAL(0)));
+    aml_stmt(a, AML_RELEASE(AML_REF("MLCK")));
+    aml_stmt(a, AML_RETURN(AML_LOCAL(0)));
+    aml_end(a);
+    mem_scan(a, slots);
+    for (guint i = 0; i < slots; i++)
+        mem_slot(a, i);
+    aml_end(a);
+}
+
 /* ---- all together ---- */
 
 /* A handler of an edge: the status bit is cleared before it runs, so that what comes meanwhile calls it again. */
@@ -187,7 +316,11 @@ static void gpe(Aml *a, const char *method, const char *scan)
 void acpi_dsdt_hotplug(Aml *a, const AcpiView *v)
 {
     cpus(a, v);
+    if (v->device_memory)
+        memory(a, v);
     aml_scope(a, "\\_GPE");
     gpe(a, "_E02", "\\_SB.CPUS.CSCN");
+    if (v->device_memory)
+        gpe(a, "_E03", "\\_SB.MHPC.MSCN");
     aml_end(a);
 }

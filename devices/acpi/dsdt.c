@@ -9,6 +9,8 @@
  */
 #include "../pci/bus.h"
 #include "aml.h"
+#include "cpu-hotplug.h"
+#include "mem-hotplug.h"
 #include "view.h"
 
 static const guint32 pic_choices[] = {5, 10, 11};
@@ -281,7 +283,8 @@ static void motherboard(Aml *a, const BoardConfig *b)
     aml_resources(a);
     aml_res_memory32(a, TRUE, b->ecam_base, b->ecam_size);
     aml_res_io(a, b->pm_base, 0x80);
-    aml_res_io(a, b->cpu_hotplug_base, 12);
+    aml_res_io(a, b->cpu_hotplug_base, CPU_HOTPLUG_REG_LEN);
+    aml_res_io(a, b->memory_hotplug_base, MEM_HOTPLUG_REG_LEN);
     aml_end(a);
     aml_end(a);
 }

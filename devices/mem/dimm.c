@@ -7,15 +7,23 @@
  * at that `cont`, when all modules are known. With firmware the range 0xc0000-0xfffff is left out: the host bridge shows
  * RAM or ROM there, as its PAM registers say. A `cont` that fails for another reason may be tried again with other modules, so
  * the layout can be made again until the machine has started.
+ *
+ * What comes later is device memory: mapped at its place in the board's region when it is plugged, told to the guest by the
+ * ACPI controller (acpi/mem-hotplug.c), and taken away when the guest lets go. A machine rebuilt from its resolved configuration
+ * has the same modules from the start; there the address says which they are.
  */
 #include "memory-backend.h"
 
+#include "../acpi/mem-hotplug.h"
 #include "../platform/board.h"
 
 #define FOUR_GIB (G_GUINT64_CONSTANT(4) << 30)
 /* Firmware's area. */
 #define AREA G_GUINT64_CONSTANT(0xc0000)
 #define AREA_END G_GUINT64_CONSTANT(0x100000)
+#define MAX_ALIGN (G_GUINT64_CONSTANT(1) << 30)
+#define MIN_ALIGN (G_GUINT64_CONSTANT(128) << 20) /* the least that Linux can add */
+#define X64 "0x%" G_GINT64_MODIFIER "x"
 
 typedef struct {
     guint64 gpa, size;
@@ -27,6 +35,7 @@ typedef struct {
     Piece   piece[3]; /* both sides of firmware's area, and above 4 GiB */
     guint   n_pieces; /* mapped */
     guint64 flat;     /* offset in the line of all modules; valid with pieces */
+    gboolean hot;     /* device memory; else base RAM */
 } Dimm;
 
 static const PcDimmConfig *config_of(const Device *dev)
@@ -56,6 +65,11 @@ guint64 dimm_address(Device *dimm)
     return d->n_pieces ? d->piece[0].gpa : G_MAXUINT64;
 }
 
+gboolean dimm_is_device_memory(Device *dimm)
+{
+    return ((Dimm *)dimm)->hot;
+}
+
 /* ---- the modules of a set ---- */
 
 static gboolean is_dimm(Device *dev)
@@ -76,7 +90,7 @@ static gint by_slot(gconstpointer a, gconstpointer b)
 }
 
 /* In slot order. */
-static GPtrArray *dimms(DeviceSet *set)
+static GPtrArray *all_dimms(DeviceSet *set)
 {
     GPtrArray *list = g_ptr_array_new();
 
@@ -85,14 +99,47 @@ static GPtrArray *dimms(DeviceSet *set)
     return list;
 }
 
-guint64 mem_total(DeviceSet *set)
+/* Those of base RAM, or those of device memory, in slot order. */
+static GPtrArray *dimms(DeviceSet *set, gboolean hot)
 {
-    g_autoptr(GPtrArray) list = dimms(set);
+    GPtrArray *list = all_dimms(set);
+
+    for (guint i = list->len; i > 0; i--) {
+        if (((Dimm *)g_ptr_array_index(list, i - 1))->hot != hot)
+            g_ptr_array_remove_index(list, i - 1);
+    }
+    return list;
+}
+
+static guint64 sum(DeviceSet *set, gboolean hot)
+{
+    g_autoptr(GPtrArray) list = dimms(set, hot);
     guint64 total = 0;
 
     for (guint i = 0; i < list->len; i++)
         total += dimm_size(g_ptr_array_index(list, i));
     return total;
+}
+
+guint64 mem_total(DeviceSet *set)
+{
+    return sum(set, FALSE);
+}
+
+guint64 mem_plugged(DeviceSet *set)
+{
+    return sum(set, TRUE);
+}
+
+Device *mem_device_dimm(DeviceSet *set, guint slot)
+{
+    g_autoptr(GPtrArray) list = dimms(set, TRUE);
+
+    for (guint i = 0; i < list->len; i++) {
+        if (dimm_slot(g_ptr_array_index(list, i)) == slot)
+            return g_ptr_array_index(list, i);
+    }
+    return NULL;
 }
 
 guint64 mem_below_4g(DeviceSet *set)
@@ -113,7 +160,7 @@ guint64 mem_above_4g(DeviceSet *set)
 static Device **slot_holders(DeviceSet *set, guint slots)
 {
     Device **holders = g_new0(Device *, slots + 1);
-    g_autoptr(GPtrArray) list = dimms(set);
+    g_autoptr(GPtrArray) list = all_dimms(set);
 
     for (guint i = 0; i < list->len; i++) {
         Device *dimm = g_ptr_array_index(list, i);
@@ -121,6 +168,19 @@ static Device **slot_holders(DeviceSet *set, guint slots)
             holders[dimm_slot(dimm)] = dimm;
     }
     return holders;
+}
+
+static gboolean said(const PropBag *bag, const char *name)
+{
+    return prop_bag_is_set(bag, name) && prop_bag_origin(bag, name) != ORIGIN_DEFAULT;
+}
+
+static gboolean is_hot(Device *dev)
+{
+    const Device *board = device_set_board(dev->set);
+
+    return device_set_is_started(dev->set) || (said(dev->bag, "addr") && said(board->bag, "device-memory-base") &&
+                                               config_of(dev)->addr >= board_config(dev->set)->device_memory_base);
 }
 
 static gboolean resolve(Device *dev, GError **error)
@@ -135,6 +195,7 @@ static gboolean resolve(Device *dev, GError **error)
             return error_set(error, "Device '%s': all %u memory slots of the board are taken", dev->id, slots);
         prop_bag_set_u(dev->bag, "slot", slot, ORIGIN_DEFAULT);
     }
+    ((Dimm *)dev)->hot = is_hot(dev);
     slot = config_of(dev)->slot;
     if (slot >= slots)
         return error_set(error, "Property 'slot' of device '%s': %u, and the board's slots are those below memory-slots %u",
@@ -167,6 +228,141 @@ static gboolean check_limits(Dimm *d, GError **error)
     return TRUE;
 }
 
+static void unmap(Dimm *d)
+{
+    if (d->n_pieces > 0 && !d->hot)
+        board_shadow_unmap(d->dev.set);
+    for (guint i = 0; i < d->n_pieces; i++)
+        vm_memory_remove(device_set_vm(d->dev.set), d->piece[i].gpa);
+    d->n_pieces = 0;
+}
+
+/* Maps [off, off + size) of D's memory at GPA as its next piece. */
+static gboolean map_piece(Dimm *d, guint64 gpa, guint64 off, guint64 size, GError **error)
+{
+    if (size == 0)
+        return TRUE;
+    if (!vm_memory_add(device_set_vm(d->dev.set), gpa, memory_backend_hva(d->backend) + off, size, 0, error)) {
+        g_prefix_error(error, "Device '%s': ", d->dev.id);
+        return FALSE;
+    }
+    d->piece[d->n_pieces++] = (Piece){ gpa, size };
+    return TRUE;
+}
+
+/* ---- device memory ---- */
+
+/* The other module of device memory that overlaps [at, at + size), or NULL. */
+static Device *in_the_way(Dimm *d, guint64 at, guint64 size)
+{
+    g_autoptr(GPtrArray) list = dimms(d->dev.set, TRUE);
+
+    for (guint i = 0; i < list->len; i++) {
+        Dimm *other = g_ptr_array_index(list, i);
+        if (other != d && at < other->piece[0].gpa + other->piece[0].size && other->piece[0].gpa < at + size)
+            return &other->dev;
+    }
+    return NULL;
+}
+
+/* A power of two that divides SIZE, within limits: what huge pages and guests' memory blocks want. */
+static guint64 alignment(guint64 size)
+{
+    return CLAMP(size & -size, MIN_ALIGN, MAX_ALIGN);
+}
+
+static guint64 align_up(guint64 v, guint64 to)
+{
+    return (v + to - 1) / to * to;
+}
+
+/* The lowest free place, or G_MAXUINT64. */
+static guint64 lowest_free(Dimm *d, const BoardConfig *b)
+{
+    guint64 size = dimm_size(&d->dev), to = alignment(size), end = b->device_memory_base + b->max_memory;
+    guint64 at = align_up(b->device_memory_base, to);
+    Device *other;
+
+    for (; at + size <= end; at = align_up(dimm_address(other) + dimm_size(other), to)) {
+        other = in_the_way(d, at, size);
+        if (!other)
+            return at;
+    }
+    return G_MAXUINT64;
+}
+
+static gboolean check_addr(Dimm *d, const BoardConfig *b, GError **error)
+{
+    guint64 at = config_of(&d->dev)->addr, size = dimm_size(&d->dev), end = b->device_memory_base + b->max_memory;
+    Device *other = in_the_way(d, at, size);
+
+    if (at % 4096)
+        return error_set(error, "Property 'addr' of device '%s': " X64 " is not a multiple of 4096", d->dev.id, at);
+    if (at < b->device_memory_base || at > end || size > end - at)
+        return error_set(error, "Property 'addr' of device '%s': " X64 " with size " X64 " is not within device memory, " X64 " to " X64,
+                         d->dev.id, at, size, b->device_memory_base, end - 1);
+    if (other)
+        return error_set(error, "Property 'addr' of device '%s': " X64 " with size " X64 " overlaps device '%s' at " X64, d->dev.id,
+                         at, size, other->id, dimm_address(other));
+    return TRUE;
+}
+
+/* Reserves D's place and maps it. The guest has no word of it before the module is published. */
+static gboolean place_hot(Dimm *d, GError **error)
+{
+    DeviceSet *set = d->dev.set;
+    const BoardConfig *b = board_config(set);
+    guint64 size = dimm_size(&d->dev), have = mem_total(set) + mem_plugged(set);
+
+    if (size > b->max_memory || have > b->max_memory - size)
+        return error_set(error,
+                         "Device '%s': with its %" G_GUINT64_FORMAT " bytes memory would be %" G_GUINT64_FORMAT
+                         " bytes, and the board's max-memory is %" G_GUINT64_FORMAT,
+                         d->dev.id, size, have + size, b->max_memory);
+    if (said(d->dev.bag, "addr")) {
+        if (!check_addr(d, b, error))
+            return FALSE;
+    } else {
+        guint64 at = lowest_free(d, b);
+
+        if (at == G_MAXUINT64)
+            return error_set(error, "Device '%s': device memory has no room for its %" G_GUINT64_FORMAT " bytes in one piece", d->dev.id, size);
+        prop_bag_set_u(d->dev.bag, "addr", at, ORIGIN_DEFAULT);
+    }
+    return memory_backend_ready(d->backend, error) && map_piece(d, config_of(&d->dev)->addr, 0, size, error);
+}
+
+static gboolean told(const Device *dev)
+{
+    return ((const Dimm *)dev)->hot && device_set_is_started(dev->set);
+}
+
+static void publish(Device *dev)
+{
+    if (told(dev))
+        mem_hotplug_notify(dev->set, dimm_slot(dev));
+}
+
+static void unpublish(Device *dev)
+{
+    if (told(dev))
+        mem_hotplug_gone(dev->set, dimm_slot(dev));
+}
+
+static UnplugAnswer unplug_request(Device *dev, gboolean force, GError **error)
+{
+    if (!((Dimm *)dev)->hot) {
+        error_set(error, "Device '%s' is base RAM, which does not support hot unplug, and the machine has started", dev->id);
+        return UNPLUG_REFUSED;
+    }
+    if (force)
+        return UNPLUG_AT_ONCE;
+    mem_hotplug_request_remove(dev->set, dimm_slot(dev));
+    return UNPLUG_ASKED;
+}
+
+/* ---- the device ---- */
+
 static gboolean realize(Device *dev, GError **error)
 {
     Dimm *d = (Dimm *)dev;
@@ -178,16 +374,9 @@ static gboolean realize(Device *dev, GError **error)
         return error_set(error, "Property 'memdev' of device '%s': memory object '%s' is in use by device '%s'",
                          dev->id, memdev, user->id);
     d->backend = device_link(dev, NS_OBJECT, memdev, "memory-backend", "memdev", error);
-    return d->backend && check_limits(d, error);
-}
-
-static void unmap(Dimm *d)
-{
-    if (d->n_pieces > 0)
-        board_shadow_unmap(d->dev.set);
-    for (guint i = 0; i < d->n_pieces; i++)
-        vm_memory_remove(device_set_vm(d->dev.set), d->piece[i].gpa);
-    d->n_pieces = 0;
+    if (!d->backend)
+        return FALSE;
+    return d->hot ? place_hot(d, error) : check_limits(d, error);
 }
 
 static void unrealize(Device *dev)
@@ -209,19 +398,6 @@ static void abi(Device *dev, AbiSink *sink)
 
 /* ---- layout ---- */
 
-/* Maps [off, off + size) of D's memory at GPA as its next piece. */
-static gboolean map_piece(Dimm *d, guint64 gpa, guint64 off, guint64 size, GError **error)
-{
-    if (size == 0)
-        return TRUE;
-    if (!vm_memory_add(device_set_vm(d->dev.set), gpa, memory_backend_hva(d->backend) + off, size, 0, error)) {
-        g_prefix_error(error, "Device '%s': ", d->dev.id);
-        return FALSE;
-    }
-    d->piece[d->n_pieces++] = (Piece){ gpa, size };
-    return TRUE;
-}
-
 /* The first SIZE bytes at FLAT, without firmware's area. */
 static gboolean map_below(Dimm *d, guint64 flat, guint64 size, GError **error)
 {
@@ -235,7 +411,7 @@ static gboolean map_below(Dimm *d, guint64 flat, guint64 size, GError **error)
 
 guint8 *mem_base_ptr(DeviceSet *set, guint64 gpa, guint64 len)
 {
-    g_autoptr(GPtrArray) list = dimms(set);
+    g_autoptr(GPtrArray) list = dimms(set, FALSE);
 
     for (guint i = 0; i < list->len; i++) {
         const Dimm *d = g_ptr_array_index(list, i);
@@ -287,7 +463,7 @@ static void forget_layout(Device *board)
 
 void mem_layout_undo(DeviceSet *set)
 {
-    g_autoptr(GPtrArray) list = dimms(set);
+    g_autoptr(GPtrArray) list = dimms(set, FALSE);
 
     forget_layout(device_set_board(set));
     for (guint i = 0; i < list->len; i++) {
@@ -301,7 +477,7 @@ void mem_layout_undo(DeviceSet *set)
 
 static gboolean lay_out(DeviceSet *set, guint64 total, GError **error)
 {
-    g_autoptr(GPtrArray) list = dimms(set);
+    g_autoptr(GPtrArray) list = dimms(set, FALSE);
     guint64 flat = 0;
 
     for (guint i = 0; i < list->len; i++) {
@@ -330,6 +506,9 @@ gboolean mem_layout_base_ram(DeviceSet *set, GError **error)
 static const DeviceOps ops = {
     .resolve = resolve,
     .realize = realize,
+    .publish = publish,
+    .unplug_request = unplug_request,
+    .unpublish = unpublish,
     .unrealize = unrealize,
     .abi = abi,
 };

@@ -16,11 +16,13 @@ Device  *dimm_backend(Device *dimm);
 /* Host address of [gpa, gpa + len) of laid out base RAM below 4 GiB, shown there or hidden by firmware's area; NULL: there is no
  * module that has all of it. */
 guint8  *mem_base_ptr(DeviceSet *set, guint64 gpa, guint64 len);
+/* Whether it is device memory (plugged after the first cont, or placed there); else it is base RAM. */
+gboolean dimm_is_device_memory(Device *dimm);
 /* Guest-physical address, or G_MAXUINT64 before the layout. */
 guint64  dimm_address(Device *dimm);
 
 /* ---- layout of base RAM, at the first cont ---- */
-/* Places all plugged DIMMs in slot order, [0, lowmem) and from 4 GiB (docs/design/machine.md "memory"), maps them, and fills the board's
+/* Places all DIMMs of base RAM in slot order, [0, lowmem) and from 4 GiB (docs/design/machine.md "memory"), maps them, and fills the board's
  * layout rows, from which the tables are made. May be repeated, with other modules, until the machine has started. */
 gboolean mem_layout_base_ram(DeviceSet *set, GError **error);
 /* It did not start after all: modules are nowhere again, and neither an address nor the layout is recorded. */
@@ -30,6 +32,9 @@ void     mem_layout_undo(DeviceSet *set);
 typedef enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 } E820Type;
 typedef struct { guint64 addr, len; guint32 type; } E820Entry;
 GArray  *mem_e820(DeviceSet *set); /* of E820Entry */
-guint64  mem_total(DeviceSet *set); /* all plugged DIMMs together, laid out or not */
+guint64  mem_total(DeviceSet *set); /* all DIMMs of base RAM together, laid out or not */
+guint64  mem_plugged(DeviceSet *set); /* all DIMMs of device memory together */
+/* The DIMM of device memory in SLOT, or NULL. */
+Device  *mem_device_dimm(DeviceSet *set, guint slot);
 guint64  mem_below_4g(DeviceSet *set);
 guint64  mem_above_4g(DeviceSet *set);

@@ -3,7 +3,8 @@
  * board.h - the board and its parts, as other devices see them. See docs/design/machine.md.
  *
  * Parts (each a Device of its own with its lock and state rows; configuration is the board's rows):
- *   q35-host-bridge, ICH9-LPC (PM block, PIRQ, reset port), mc146818rtc, fw_cfg, acpi-cpu-hotplug
+ *   q35-host-bridge, ICH9-LPC (PM block, PIRQ, reset port), mc146818rtc, fw_cfg, acpi-cpu-hotplug,
+ *   acpi-mem-hotplug
  */
 #pragma once
 

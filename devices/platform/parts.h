@@ -10,6 +10,7 @@
 #define PART_RTC "mc146818rtc"
 #define PART_FW_CFG "fw_cfg"
 #define PART_CPU_HOTPLUG "acpi-cpu-hotplug"
+#define PART_MEM_HOTPLUG "acpi-mem-hotplug"
 
 #define HOST_BRIDGE_DEVFN 0x00
 #define LPC_DEVFN 0xf8

@@ -410,6 +410,7 @@ static void check_tools(const AcpiTables *t)
     static const char *const names[] = {"DSDT", "FACP", "APIC", "MCFG", "WAET", "SRAT"};
     static const char *const objects[] = {"\\_S5", "\\_SB.PCI0._CRS", "\\_SB.LNKA._CRS", "\\_SB.GSIH._CRS", "\\_SB.MBRD._CRS",
                                           "\\_SB.CPUS.C000._MAT", "\\_SB.CPUS.C000._STA"};
+    static const char *const memory_objects[] = {"\\_SB.MHPC.M01F._STA", "\\_SB.MHPC.M000._CRS", "\\_SB.MHPC.M000._PXM"};
     int status;
 
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -422,6 +423,8 @@ static void check_tools(const AcpiTables *t)
     }
     for (guint i = 0; i < G_N_ELEMENTS(objects); i++)
         check_acpiexec(dir, objects[i]);
+    for (guint i = 0; find_table(t, "SRAT") && i < G_N_ELEMENTS(memory_objects); i++)
+        check_acpiexec(dir, memory_objects[i]);
     g_free(run(NULL, (char *[]){"rm", "-rf", dir, NULL}, &status));
 }
 

@@ -232,6 +232,36 @@ def plug_order_does_not_matter():
 
 
 @test
+def added_while_it_runs():
+    """A machine that grew is the same as one that is built at once from what it became."""
+    with Daemon() as one, Daemon() as two:
+        one.c.call("device_add", driver="board", id="board", max_cpus=4, max_memory=1 << 34)
+        one.c.call("device_add", driver="qemu64-x86_64-cpu", id="c0")
+        for i, size in enumerate((8 * MIB, 256 * MIB, 1024 * MIB, 4 * MIB)):
+            one.c.call("object-add", qom_type="memory-backend-ram", id=f"m{i}", size=size)
+        one.c.call("device_add", driver="pc-dimm", id="d0", memdev="m0")
+        one.c.call("cont")
+        for i in (1, 2, 3):
+            one.c.call("device_add", driver="pc-dimm", id=f"d{i}", memdev=f"m{i}")
+        one.c.call("device_del", id="d1", force=True)
+        one.c.call("device_add", driver="qemu64-x86_64-cpu", id="c3", core_id=3)
+        values, document = resolved(one), config(one)
+        for thing in document["devices"]:
+            for name in {"board": ["lowmem", "device-memory-base", "pci-hole64-base"], "pc-dimm": ["slot", "addr"],
+                         "qemu64-x86_64-cpu": ["core-id"]}[thing["driver"]]:
+                thing[name] = values[thing["id"], name]["value"]
+        load(two, document)
+        two.c.call("cont")
+        a, b = (d.c.call("query-guest-abi", detail=True) for d in (one, two))
+        assert a == b, [(p, q) for p, q in zip(a["leaves"], b["leaves"]) if p != q][:3]
+        assert one.c.call("query-memory-devices") == two.c.call("query-memory-devices")
+        for d in (one, two):
+            assert d.c.call("query-memory-size-summary") == {"base-memory": 8 * MIB, "plugged-memory": 1028 * MIB}
+            d.c.call("system_reset")
+        assert fingerprint(one) == fingerprint(two) == a["fingerprint"], "a reset changes nothing"
+
+
+@test
 def what_the_guest_can_not_see():
     """Ids, chardevs and host-side choices are not in the fingerprint; each guest-visible value is."""
     base = {"devices": [{"driver": "board", "id": "board", "max-cpus": 4}, {"driver": "isa-serial", "id": "s"}]}

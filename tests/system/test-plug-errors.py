@@ -358,7 +358,8 @@ def after_the_start(_d):
                 d.c.call("stop")
             before = d.vitals()
             add(d, "isa-serial", "started", driver="isa-serial", id="s2", chardev="n")
-            add(d, "pc-dimm", "started", driver="pc-dimm", id="dimm1", memdev="m1")
+            add(d, "addr", "0x1000", "device memory", driver="pc-dimm", id="dimm1", memdev="m1", addr=4096)
+            add(d, "dimm0", driver="pc-dimm", id="dimm1", memdev="m1", slot=0)
             add(d, "isa-debugcon", driver="isa-debugcon", id="dc", chardev="n")
             add(d, "board", driver="board", id="b2")
             if os.path.exists(PROBE):
