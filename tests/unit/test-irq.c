@@ -45,8 +45,10 @@ static gboolean fake_irqfd(Vm *vm, int fd, guint gsi, gboolean bind)
 {
     Fake *f = vm->user;
 
+    g_mutex_lock(&f->lock);
     if (f->have_irqfd)
         g_string_append_printf(f->log, "%cgsi%u ", bind ? '+' : '-', gsi);
+    g_mutex_unlock(&f->lock);
     return f->have_irqfd;
 }
 
@@ -56,11 +58,13 @@ static gboolean fake_routes(Vm *vm, const MsiRoute *routes, guint n, GError **er
 
     if (f->fail_routes)
         return error_set(error, "no room");
+    g_mutex_lock(&f->lock); /* other threads send messages meanwhile */
     g_string_append(f->log, "[");
     for (guint i = 0; i < n; i++)
         g_string_append_printf(f->log, "%s%u:%" G_GINT64_MODIFIER "x/%x", i ? " " : "",
                                routes[i].gsi, routes[i].address, routes[i].data);
     g_string_append(f->log, "] ");
+    g_mutex_unlock(&f->lock);
     return TRUE;
 }
 
