@@ -71,19 +71,28 @@ static gboolean check_complete(Machine *m, GError **error)
     return TRUE;
 }
 
-static gboolean power_on(Machine *m, GError **error)
+static gboolean make_ready(Machine *m, GError **error)
 {
-    if (!m->power_on_pending)
-        return TRUE;
-    if (!vm_ready(m->vm, error))
-        return FALSE;
     if (!device_set_is_started(m->devices)) {
-        if (!check_complete(m, error) || !mem_layout_base_ram(m->devices, error))
+        if (!mem_layout_base_ram(m->devices, error))
             return FALSE;
         device_set_reset(m->devices, RESET_COLD);
     }
-    if (!device_set_power_on(m->devices, error)) {
-        if (!device_set_is_started(m->devices))
+    return device_set_power_on(m->devices, error);
+}
+
+static gboolean power_on(Machine *m, GError **error)
+{
+    gboolean started = device_set_is_started(m->devices), ready;
+
+    if (!m->power_on_pending)
+        return TRUE;
+    if (!vm_ready(m->vm, error) || (!started && !check_complete(m, error)))
+        return FALSE;
+    vm_memory_defer(m->vm);
+    ready = make_ready(m, error);
+    if (!vm_memory_commit(m->vm, ready ? error : NULL) || !ready) {
+        if (!started)
             mem_layout_undo(m->devices);
         return FALSE;
     }

@@ -143,10 +143,16 @@ typedef struct {
     struct kvm_pit_state2 pit;
 } IrqchipState;
 
+/* A part of the start-up on a thread of its own. Main thread, but for what the thread writes before it was joined. */
+typedef struct {
+    gboolean begun;
+    GThread *thread; /* NULL: not begun, or joined */
+    GError  *error;
+} StartStep;
+
 struct KvmState {
-    /* start-up: written by the helper, read after it was joined */
-    GThread     *starter; /* NULL: joined */
-    GError      *start_error;
+    StartStep    creation; /* of VM and HOST */
+    StartStep    chips;    /* of interrupt controllers, POWER_ON and the first vCPU */
     HostFeatures host;
     IrqchipState power_on;
 
@@ -184,6 +190,8 @@ void     kvm_clear_host(HostFeatures *host);
 int      kvm_cap(int kvm_fd, guint cap);
 
 /* kvm-irq.c */
+/* Waits for VM and interrupt controllers; begins to make the latter if nobody has. */
+gboolean  kvm_chips_ready(Vm *vm, GError **error);
 gboolean  kvm_irqchip_get(Vm *vm, IrqchipState *st, GError **error);
 void      kvm_coalesced_drain_ring(Vm *vm, struct kvm_coalesced_mmio_ring *ring);
 void      kvm_coalesced_flush_zones(Vm *vm);

@@ -21,7 +21,11 @@
 /* Devices may drive lines before anybody waited for the VM; only the main thread runs then. After vm_end() it is down again. */
 static gboolean vm_is_up(Vm *vm)
 {
-    return !vm->kvm->starter ? vm->vm_fd >= 0 : vm_ready(vm, NULL);
+    const StartStep *chips = &vm->kvm->chips;
+
+    if (chips->begun && !chips->thread)
+        return vm->vm_fd >= 0 && !chips->error;
+    return vm_ready(vm, NULL) && vm->vm_fd >= 0 && kvm_chips_ready(vm, NULL);
 }
 
 /* ---- interrupts ---- */
@@ -71,7 +75,7 @@ gboolean kvm_set_msi_routes(Vm *vm, const MsiRoute *routes, guint n, GError **er
     g_autofree struct kvm_irq_routing *table = NULL;
     struct kvm_irq_routing_entry      *e;
 
-    if (!vm_ready(vm, error))
+    if (!kvm_chips_ready(vm, error))
         return FALSE;
     table = g_malloc0(sizeof *table + (N_DEFAULT_ROUTES + n) * sizeof table->entries[0]);
     table->nr = N_DEFAULT_ROUTES + n;
@@ -261,7 +265,7 @@ GVariant *kvm_irqchip_save(Vm *vm, GError **error)
     IrqchipState    st;
     GVariantBuilder b;
 
-    if (!vm_ready(vm, error) || !kvm_irqchip_get(vm, &st, error))
+    if (!kvm_chips_ready(vm, error) || !kvm_irqchip_get(vm, &st, error))
         return NULL;
     kvm_clock_freeze(vm);
     g_variant_builder_init(&b, G_VARIANT_TYPE_VARDICT);
@@ -331,7 +335,7 @@ gboolean kvm_irqchip_load(Vm *vm, GVariant *state, GError **error)
     guint64      clock_ns = 0;
     guint        seen = 0;
 
-    if (!vm_ready(vm, error))
+    if (!kvm_chips_ready(vm, error))
         return FALSE;
     st = vm->kvm->power_on;
     g_variant_iter_init(&it, state);

@@ -3,13 +3,12 @@
  * kvm.c - the KVM accelerator: /dev/kvm, the VM, its start-up and its memory slots.
  *
  * Start-up is ordered by what the kernel makes one wait for. Creating the interrupt controllers puts devices on KVM's
- * internal bus; since Linux 6.18 that leaves an SRCU grace period of some 7 ms behind, and the next change of a
- * memory slot (also of an ioeventfd or a coalesced range) waits for the rest of it: measured 0.2 ms if it comes 8 ms later, 7 ms
- * if at once. So a helper thread creates VM and interrupt controllers as soon as vm_new() is called, while the main
- * thread greets its clients; by the time the machine's memory is known the grace period is over. On the same
- * thread: the first vCPU (APIC id 0, which nearly every machine wants; on Intel's processors KVM adds a memory
- * slot of its own then) and the CPUID and MSR lists. For the same reason coalesced ranges are given to KVM at the first vm_run()
- * only (kvm-irq.c): before it they would start another grace period in front of the memory slots.
+ * internal bus; since Linux 6.18 that leaves an SRCU grace period of some 6 ms behind, and the next change of a memory slot waits
+ * for its end. A slot that is changed before costs 0.1 ms. So there are two steps, each on a helper thread: the VM and
+ * what the host offers, begun by vm_new(), while the main thread greets its clients; then, begun with the first memory slot (memory.c
+ * sees to it that it comes early) or when somebody needs them, the interrupt controllers and the first vCPU (APIC id 0, which nearly every
+ * machine wants; on Intel's processors KVM adds a memory slot of its own then, and waits). For the same reason
+ * coalesced ranges are given to KVM at the first vm_run() only (kvm-irq.c).
  *
  * No quirk is disabled (KVM_CAP_DISABLE_QUIRKS2): LINT0_REENABLED is the virtual wire that firmware would set up and
  * direct boots expect, the others differ from hardware in nothing that a guest may rely on, and which of them exist depends
@@ -78,7 +77,7 @@ static gboolean create_vm(Vm *vm, GError **error)
     if (kvm_cap(vm->kvm_fd, KVM_CAP_SET_TSS_ADDR) && kvm_ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, TSS_ADDR) < 0)
         return error_set_errno(error, errno, "KVM_SET_TSS_ADDR");
     enable_options(vm);
-    return create_irqchip(vm, error);
+    return TRUE;
 }
 
 static void read_sizes(Vm *vm)
@@ -93,35 +92,64 @@ static void read_sizes(Vm *vm)
     s->kvmclock_ctrl = kvm_cap(vm->kvm_fd, KVM_CAP_KVMCLOCK_CTRL);
 }
 
-/* The order is that of the head comment; CPUID and MSR lists come last since nothing waits for them first. */
 static gpointer start_vm(gpointer user)
+{
+    Vm       *vm = user;
+    KvmState *s = vm->kvm;
+
+    if (create_vm(vm, &s->creation.error)) {
+        read_sizes(vm);
+        kvm_read_host(vm->kvm_fd, &s->host, &s->creation.error);
+    }
+    return NULL;
+}
+
+static gpointer start_chips(gpointer user)
 {
     Vm       *vm = user;
     KvmState *s = vm->kvm;
     VcpuCore *first;
 
-    if (!create_vm(vm, &s->start_error))
+    if (!create_irqchip(vm, &s->chips.error) || !kvm_irqchip_get(vm, &s->power_on, &s->chips.error))
         return NULL;
-    read_sizes(vm);
-    if (!kvm_irqchip_get(vm, &s->power_on, &s->start_error))
-        return NULL;
-    if (!kvm_read_host(vm->kvm_fd, &s->host, &s->start_error))
-        return NULL;
-    first = vcpu_core_create(vm, 0, &s->start_error);
+    first = vcpu_core_create(vm, 0, &s->chips.error);
     if (first)
         g_ptr_array_add(s->cores, first);
     return NULL;
 }
 
+static void step_begin(StartStep *step, const char *name, GThreadFunc fn, Vm *vm)
+{
+    step->begun = TRUE;
+    step->thread = g_thread_try_new(name, fn, vm, &step->error);
+}
+
+static gboolean step_wait(StartStep *step, GError **error)
+{
+    if (step->thread)
+        g_thread_join(g_steal_pointer(&step->thread));
+    if (step->error && error)
+        *error = g_error_copy(step->error);
+    return !step->error;
+}
+
 static gboolean kvm_ready(Vm *vm, GError **error)
 {
-    KvmState *s = vm->kvm;
+    return step_wait(&vm->kvm->creation, error);
+}
 
-    if (s->starter)
-        g_thread_join(g_steal_pointer(&s->starter));
-    if (s->start_error && error)
-        *error = g_error_copy(s->start_error);
-    return !s->start_error;
+static void begin_chips(Vm *vm)
+{
+    if (!vm->kvm->chips.begun)
+        step_begin(&vm->kvm->chips, "kvm-chips", start_chips, vm);
+}
+
+gboolean kvm_chips_ready(Vm *vm, GError **error)
+{
+    if (!vm_ready(vm, error))
+        return FALSE;
+    begin_chips(vm);
+    return step_wait(&vm->kvm->chips, error);
 }
 
 /* ---- open and close ---- */
@@ -192,8 +220,8 @@ static gboolean kvm_open(Vm *vm, GError **error)
         return open_failed(errno, error);
     if (!check_host(vm, error) || !vcpu_kick_init(error))
         return FALSE;
-    vm->kvm->starter = g_thread_try_new("kvm-start", start_vm, vm, error);
-    return vm->kvm->starter != NULL;
+    step_begin(&vm->kvm->creation, "kvm-start", start_vm, vm);
+    return vm->kvm->creation.thread || step_wait(&vm->kvm->creation, error);
 }
 
 /* The VM lives on until the last vCPU's descriptor is closed too (vcpu_core_park()). In this order the kernel drops its page
@@ -201,6 +229,7 @@ static gboolean kvm_open(Vm *vm, GError **error)
 static void kvm_end(Vm *vm)
 {
     vm_ready(vm, NULL);
+    step_wait(&vm->kvm->chips, NULL);
     g_atomic_pointer_set(&vm->kvm->ring, NULL);
     auto_fd_close(vm->vm_fd);
     vm->vm_fd = -1;
@@ -209,13 +238,14 @@ static void kvm_end(Vm *vm)
 /* Also after a failed open. vCPUs are devices and so are gone. */
 static void kvm_close(Vm *vm)
 {
-    if (vm->kvm->starter) /* it goes by vm->kvm */
-        g_thread_join(g_steal_pointer(&vm->kvm->starter));
+    step_wait(&vm->kvm->creation, NULL); /* the threads go by vm->kvm */
+    step_wait(&vm->kvm->chips, NULL);
     KvmState *s = g_steal_pointer(&vm->kvm);
 
     g_assert(s->vcpus->len == 0);
     vcpu_reports_clear(s);
-    g_clear_error(&s->start_error);
+    g_clear_error(&s->creation.error);
+    g_clear_error(&s->chips.error);
     g_ptr_array_unref(s->vcpus);
     g_ptr_array_unref(s->cores);
     g_array_unref(s->refused_told);
@@ -253,6 +283,8 @@ static gboolean kvm_memory_slot(Vm *vm, const MemRegion *region, gboolean remove
     if (KVM_IOCTL(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0)
         return error_set_errno(error, errno, "KVM refuses memory slot %u at 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
                                " bytes", region->slot, region->gpa, region->size);
+    if (!remove)
+        begin_chips(vm);
     return TRUE;
 }
 

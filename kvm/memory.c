@@ -44,8 +44,12 @@ struct VmMemory {
     guint      epoch;   /* atomic */
     gint       gate[2]; /* atomic */
     GPtrArray *retired; /* of MemMap, each with our reference; main thread */
-    GArray    *slots;   /* of guint8: slot number in use; main thread */
+    GArray    *slots;   /* of guint8 (enum below) by slot number; main thread */
+    gboolean   deferring; /* main thread */
+    MemRegion  early;     /* vm_memory_expect(): in KVM, not in the map. hva NULL: none. Main thread */
 };
+
+enum { SLOT_FREE, SLOT_PUT_OFF, SLOT_GIVEN };
 
 /* ---- readers ---- */
 
@@ -261,21 +265,34 @@ static void map_publish(VmMemory *memory, MemMap *map, gboolean wait)
     reap_retired(memory, wait);
 }
 
+static guint8 *slot_state(VmMemory *memory, guint slot)
+{
+    return &g_array_index(memory->slots, guint8, slot);
+}
+
 static guint slot_take(VmMemory *memory)
 {
     guint slot = 0;
 
-    while (slot < memory->slots->len && g_array_index(memory->slots, guint8, slot))
+    while (slot < memory->slots->len && *slot_state(memory, slot) != SLOT_FREE)
         slot++;
     if (slot == memory->slots->len)
         g_array_set_size(memory->slots, slot + 1);
-    g_array_index(memory->slots, guint8, slot) = TRUE;
+    *slot_state(memory, slot) = SLOT_PUT_OFF;
     return slot;
+}
+
+static gboolean slot_set(Vm *vm, const MemRegion *region, GError **error)
+{
+    if (!vm->ops->memory_slot(vm, region, FALSE, error))
+        return FALSE;
+    *slot_state(vm->memory, region->slot) = SLOT_GIVEN;
+    return TRUE;
 }
 
 static void slot_give(VmMemory *memory, guint slot)
 {
-    g_array_index(memory->slots, guint8, slot) = FALSE;
+    *slot_state(memory, slot) = SLOT_FREE;
 }
 
 static gboolean check_alignment(const MemRegion *region, GError **error)
@@ -308,6 +325,64 @@ static gboolean check_overlap(const MemRegion *a, const MemRegion *b, GError **e
                      a->gpa, a_last, b->gpa, b_last);
 }
 
+/* KVM loses the early region: it was not what was added in the end. */
+static void drop_early(Vm *vm)
+{
+    VmMemory *memory = vm->memory;
+    g_autoptr(GError) error = NULL;
+
+    if (!memory->early.hva)
+        return;
+    if (!vm->ops->memory_slot(vm, &memory->early, TRUE, &error))
+        g_warning("%s", error->message);
+    slot_give(memory, memory->early.slot);
+    memory->early.hva = NULL;
+}
+
+static gboolean take_early(VmMemory *memory, MemRegion *region)
+{
+    const MemRegion *e = &memory->early;
+
+    if (e->hva != region->hva || e->gpa != region->gpa || e->size != region->size || e->flags != region->flags)
+        return FALSE;
+    region->slot = e->slot;
+    memory->early.hva = NULL;
+    return TRUE;
+}
+
+/* Gives REGION a slot; KVM gets it now, has it already, or gets it from vm_memory_commit(). */
+static gboolean give_slot(Vm *vm, MemRegion *region, GError **error)
+{
+    VmMemory *memory = vm->memory;
+
+    if (take_early(memory, region))
+        return TRUE;
+    if (!memory->deferring)
+        drop_early(vm);
+    region->slot = slot_take(memory);
+    if (memory->deferring || slot_set(vm, region, error))
+        return TRUE;
+    slot_give(memory, region->slot);
+    return FALSE;
+}
+
+void vm_memory_expect(Vm *vm, guint64 gpa, void *hva, guint64 size)
+{
+    VmMemory *memory = vm->memory;
+    MemRegion region = { .gpa = gpa, .size = size, .hva = hva };
+
+    if (memory->early.hva || current_map(memory)->n > 0 || !check_alignment(&region, NULL))
+        return;
+    if (give_slot(vm, &region, NULL))
+        memory->early = region;
+}
+
+void vm_memory_forget(Vm *vm, const void *hva)
+{
+    if (vm->memory->early.hva == hva)
+        drop_early(vm);
+}
+
 gboolean vm_memory_add(Vm *vm, guint64 gpa, void *hva, guint64 size, guint32 flags, GError **error)
 {
     VmMemory *memory = vm->memory;
@@ -321,11 +396,8 @@ gboolean vm_memory_add(Vm *vm, guint64 gpa, void *hva, guint64 size, guint32 fla
     at = map_search(old, gpa);
     if (at < old->n && !check_overlap(&region, &old->regions[at], error))
         return FALSE;
-    region.slot = slot_take(memory);
-    if (!vm->ops->memory_slot(vm, &region, FALSE, error)) {
-        slot_give(memory, region.slot);
+    if (!give_slot(vm, &region, error))
         return FALSE;
-    }
     map = map_new(old->n + 1);
     memcpy(map->regions, old->regions, at * sizeof(MemRegion));
     map->regions[at] = region;
@@ -349,10 +421,30 @@ void vm_memory_remove(Vm *vm, guint64 gpa)
     memcpy(map->regions, old->regions, at * sizeof(MemRegion));
     memcpy(map->regions + at, old->regions + at + 1, (map->n - at) * sizeof(MemRegion));
     /* The guest loses it first, so that it sees no page that a device can not reach any more. */
-    if (!vm->ops->memory_slot(vm, &region, TRUE, &error))
+    if (*slot_state(memory, region.slot) == SLOT_GIVEN && !vm->ops->memory_slot(vm, &region, TRUE, &error))
         g_warning("%s", error->message);
     map_publish(memory, map, TRUE);
     slot_give(memory, region.slot);
+}
+
+void vm_memory_defer(Vm *vm)
+{
+    g_assert(!vm_running(vm));
+    vm->memory->deferring = TRUE;
+}
+
+gboolean vm_memory_commit(Vm *vm, GError **error)
+{
+    VmMemory     *memory = vm->memory;
+    const MemMap *map = current_map(memory);
+
+    memory->deferring = FALSE;
+    drop_early(vm);
+    for (guint i = 0; i < map->n; i++) {
+        if (*slot_state(memory, map->regions[i].slot) == SLOT_PUT_OFF && !slot_set(vm, &map->regions[i], error))
+            return FALSE;
+    }
+    return TRUE;
 }
 
 void vm_memory_init(Vm *vm)

@@ -28,6 +28,18 @@ gboolean vm_memory_add(Vm *vm, guint64 gpa, void *hva, guint64 size, guint32 fla
 /* Removes the region that starts at GPA; returns when no reader holds the old map. */
 void     vm_memory_remove(Vm *vm, guint64 gpa);
 
+/* Before the first start, with no region there: this one will probably be added, so KVM gets its slot already, which costs less now than
+ * later (kvm.c). Devices do not see it. If it is added as said, it is there at once; if others come or vm_memory_commit(), KVM loses it.
+ * vm_memory_forget(): before the memory at HVA goes. */
+void     vm_memory_expect(Vm *vm, guint64 gpa, void *hva, guint64 size);
+void     vm_memory_forget(Vm *vm, const void *hva);
+
+/* Between the two, machine paused, memory appears in the map, where devices and loaders reach it, and not yet in KVM, where
+ * nobody can miss it: the wait that the kernel has for the first slot (kvm.c) passes while tables and kernels are written.
+ * Commit gives KVM what is there by then. Error: KVM refuses one; that and the later ones stay put off until they are removed. */
+void     vm_memory_defer(Vm *vm);
+gboolean vm_memory_commit(Vm *vm, GError **error);
+
 /* [any] The current map, in address order. Valid until vm_memory_unref_map(). */
 typedef struct MemMap MemMap;
 MemMap          *vm_memory_ref_map(Vm *vm);

@@ -233,7 +233,7 @@ void kvm_run(Vm *vm)
 {
     KvmState *s = vm->kvm;
 
-    if (!vm_ready(vm, NULL))
+    if (!kvm_chips_ready(vm, NULL))
         return;
     if (!s->started)
         kvm_coalesced_flush_zones(vm);
@@ -281,7 +281,7 @@ Vcpu *kvm_vcpu_new(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model,
 {
     KvmVcpu *v;
 
-    if (!vm_ready(vm, error))
+    if (!kvm_chips_ready(vm, error))
         return NULL;
     v = g_new0(KvmVcpu, 1);
     v->base = (Vcpu) { .vm = vm, .index = index, .apic_id = apic_id };

@@ -4,17 +4,40 @@
  *
  * The hard part is PkgLength: a block's length stands before its content, counts itself, and takes one to four bytes
  * by its own value. Blocks therefore remember where they began, and closing one inserts the shortest encoding
- * there by moving the content up. Tables are a few KB, so the moves cost less than a tree of nodes would.
+ * there by moving the content up. Tables are some KB, so the moves cost less than a tree of nodes would. The outermost block is
+written in a buffer of its own: most pieces are of one to four bytes, and a call of g_byte_array_append() costs more than they do.
  */
 #include "aml.h"
 
+#include <string.h>
+
 #include "../../common/util.h"
 
-enum { BLOCK_PLAIN, BLOCK_PACKAGE, BLOCK_RESOURCES };
+enum { BLOCK_PLAIN, BLOCK_PACKAGE, BLOCK_BUFFER, BLOCK_RESOURCES };
+
+static void reserve(Aml *a, guint32 n)
+{
+    if (a->alloc - a->len >= n)
+        return;
+    a->alloc = MAX(2 * a->alloc, a->len + n);
+    a->alloc = MAX(a->alloc, 1024);
+    a->data = g_realloc(a->data, a->alloc);
+}
+
+static void append(Aml *a, const void *bytes, guint32 n)
+{
+    if (a->depth == 0) {
+        g_byte_array_append(a->out, bytes, n);
+        return;
+    }
+    reserve(a, n);
+    memcpy(a->data + a->len, bytes, n);
+    a->len += n;
+}
 
 static void put8(Aml *a, guint8 v)
 {
-    g_byte_array_append(a->out, &v, 1);
+    append(a, &v, 1);
 }
 
 static void put(Aml *a, unsigned size, guint64 v)
@@ -22,7 +45,7 @@ static void put(Aml *a, unsigned size, guint64 v)
     guint8 b[8];
 
     le_put(b, size, v);
-    g_byte_array_append(a->out, b, size);
+    append(a, b, size);
 }
 
 static void put_op(Aml *a, guint16 op)
@@ -72,7 +95,7 @@ static const char *put_segment(Aml *a, const char *s)
         seg[n] = *s;
     }
     g_assert(n > 0 && (*s == '\0' || *s == '.'));
-    g_byte_array_append(a->out, (const guint8 *)seg, 4);
+    append(a, seg, 4);
     return s;
 }
 
@@ -107,7 +130,7 @@ static void put_path(Aml *a, const char *path)
 static void put_string(Aml *a, const char *s)
 {
     put8(a, 0x0d);
-    g_byte_array_append(a->out, (const guint8 *)s, strlen(s) + 1);
+    append(a, s, strlen(s) + 1);
 }
 
 /* "PNP0A08" compressed (ACPI 6.x 19.3.4): three letters of five bits, four hex digits, big endian. */
@@ -222,18 +245,17 @@ static guint pkg_length_size(guint32 value, guint extra)
 
 static void insert(Aml *a, guint32 at, const void *bytes, guint n)
 {
-    guint32 old = a->out->len;
-
-    g_byte_array_set_size(a->out, old + n);
-    memmove(a->out->data + at + n, a->out->data + at, old - at);
-    memcpy(a->out->data + at, bytes, n);
+    reserve(a, n);
+    memmove(a->data + at + n, a->data + at, a->len - at);
+    memcpy(a->data + at, bytes, n);
+    a->len += n;
 }
 
 static void open_block(Aml *a, guint16 op, guint8 kind)
 {
     g_assert(a->depth < AML_MAX_DEPTH);
     put_op(a, op);
-    a->open[a->depth].start = a->out->len;
+    a->open[a->depth].start = a->len;
     a->open[a->depth].kind = kind;
     a->open[a->depth].count = 0;
     a->depth++;
@@ -241,7 +263,7 @@ static void open_block(Aml *a, guint16 op, guint8 kind)
 
 static void close_length(Aml *a, guint32 start)
 {
-    guint32 content = a->out->len - start;
+    guint32 content = a->len - start;
     guint size = pkg_length_size(content, 1);
     guint8 b[4];
 
@@ -255,9 +277,17 @@ static void close_buffer(Aml *a, guint32 start)
     g_autoptr(GByteArray) size = g_byte_array_new();
     Aml tmp = AML_INIT(size);
 
-    put_integer(&tmp, a->out->len - start);
+    put_integer(&tmp, a->len - start);
     insert(a, start, size->data, size->len);
     close_length(a, start);
+}
+
+/* The outermost block is whole. */
+static void flush(Aml *a)
+{
+    g_byte_array_append(a->out, a->data, a->len);
+    g_clear_pointer(&a->data, g_free);
+    a->len = a->alloc = 0;
 }
 
 void aml_end(Aml *a)
@@ -266,20 +296,21 @@ void aml_end(Aml *a)
     guint8 kind;
 
     g_assert(a->depth > 0);
-    a->depth--;
-    start = a->open[a->depth].start;
-    kind = a->open[a->depth].kind;
-    count = a->open[a->depth].count;
-    if (kind == BLOCK_RESOURCES) {
+    start = a->open[a->depth - 1].start;
+    kind = a->open[a->depth - 1].kind;
+    count = a->open[a->depth - 1].count;
+    if (kind == BLOCK_RESOURCES)
         put(a, 2, 0x0079); /* end tag; checksum 0: "treat as if it were right" */
-        close_buffer(a, start);
-        return;
-    }
     if (kind == BLOCK_PACKAGE) {
         g_assert(count <= 255);
         insert(a, start, &(guint8){count}, 1);
     }
-    close_length(a, start);
+    if (kind == BLOCK_RESOURCES || kind == BLOCK_BUFFER)
+        close_buffer(a, start);
+    else
+        close_length(a, start);
+    if (--a->depth == 0)
+        flush(a);
 }
 
 void aml_scope(Aml *a, const char *path)
@@ -327,13 +358,10 @@ void aml_package(Aml *a)
 
 void aml_buffer(Aml *a, const void *bytes, guint len)
 {
-    guint32 start;
-
     count_element(a);
-    put8(a, 0x11);
-    start = a->out->len;
-    g_byte_array_append(a->out, bytes, len);
-    close_buffer(a, start);
+    open_block(a, 0x11, BLOCK_BUFFER);
+    append(a, bytes, len);
+    aml_end(a);
 }
 
 void aml_resources(Aml *a)
@@ -420,7 +448,7 @@ void aml_field_bits(Aml *a, const char *name, guint bits)
         put_segment(a, name);
     else
         put8(a, 0);
-    g_byte_array_append(a->out, b, encode_pkg_length(b, bits, pkg_length_size(bits, 0)));
+    append(a, b, encode_pkg_length(b, bits, pkg_length_size(bits, 0)));
 }
 
 /* ---- resource descriptors ---- */

@@ -21,10 +21,12 @@
 #define AML_MAX_DEPTH 16
 
 typedef struct Aml {
-    GByteArray *out;   /* not owned */
-    guint       depth; /* open blocks */
+    GByteArray *out;        /* not owned; complete at depth 0 */
+    guint8     *data;       /* the outermost open block so far; NULL at depth 0 */
+    guint32     len, alloc; /* of it */
+    guint       depth;      /* open blocks */
     struct {
-        guint32 start; /* where the PkgLength goes */
+        guint32 start; /* in data: where the PkgLength goes */
         guint8  kind;
         guint32 count; /* elements of a package */
     } open[AML_MAX_DEPTH];

@@ -107,7 +107,7 @@ static void publish(DeviceSet *set, const char *name, const void *bytes, gsize l
     fw_cfg_set_file(set, name, content);
 }
 
-void acpi_publish_fw_cfg(DeviceSet *set)
+AcpiTables *acpi_publish_fw_cfg(DeviceSet *set)
 {
     g_autoptr(AcpiTables) t = acpi_build(set);
     g_autoptr(GByteArray) script = acpi_loader_script(t); /* also clears the checksums */
@@ -115,6 +115,7 @@ void acpi_publish_fw_cfg(DeviceSet *set)
     publish(set, "etc/acpi/tables", t->blob->data, t->blob->len);
     publish(set, "etc/acpi/rsdp", t->rsdp, sizeof t->rsdp);
     publish(set, "etc/table-loader", script->data, script->len);
+    return g_steal_pointer(&t);
 }
 
 GByteArray *smbios_build_tables(DeviceSet *set)

@@ -68,7 +68,7 @@ static gboolean load(LinuxLoader *l, const MemMap *map, VcpuBoot *boot, GError *
 {
     DeviceSet *set = l->dev.set;
     const LinuxLoaderConfig *config = DEVICE_CONFIG(l, LinuxLoaderConfig);
-    g_autoptr(AcpiTables) acpi = acpi_build(set);
+    g_autoptr(AcpiTables) acpi = board_take_tables(set);
     g_autoptr(GByteArray) smbios = smbios_build_tables(set);
     g_autoptr(GByteArray) mp = mp_table_build(set);
     g_autoptr(GArray) e820 = mem_e820(set);

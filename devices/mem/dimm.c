@@ -337,8 +337,19 @@ static gboolean told(const Device *dev)
     return ((const Dimm *)dev)->hot && device_set_is_started(dev->set);
 }
 
+/* A single module without firmware's area below 1 MiB is what most machines start with: its first piece is known now. */
+static void expect(Dimm *d)
+{
+    DeviceSet *set = d->dev.set;
+    guint64 size = dimm_size(&d->dev);
+
+    if (!d->hot && mem_total(set) == size && !board_has_rom(set))
+        vm_memory_expect(device_set_vm(set), 0, memory_backend_hva(d->backend), MIN(size, board_lowmem(set, size)));
+}
+
 static void publish(Device *dev)
 {
+    expect((Dimm *)dev);
     if (told(dev))
         mem_hotplug_notify(dev->set, dimm_slot(dev));
 }
@@ -381,7 +392,11 @@ static gboolean realize(Device *dev, GError **error)
 
 static void unrealize(Device *dev)
 {
-    unmap((Dimm *)dev);
+    Dimm *d = (Dimm *)dev;
+
+    unmap(d);
+    if (d->backend)
+        vm_memory_forget(device_set_vm(dev->set), memory_backend_hva(d->backend));
 }
 
 static void abi(Device *dev, AbiSink *sink)

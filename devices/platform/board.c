@@ -13,6 +13,7 @@
 
 typedef struct {
     Device dev;
+    AcpiTables *tables; /* this power-on's, until the linux-loader takes them */
 } Board;
 
 const BoardConfig *board_config(DeviceSet *set)
@@ -56,9 +57,22 @@ static gboolean realize(Device *dev, GError **error)
 
 static gboolean power_on(Device *dev, GError **error)
 {
-    acpi_publish_fw_cfg(dev->set);
+    Board *b = (Board *)dev;
+
+    g_clear_pointer(&b->tables, acpi_tables_free);
+    b->tables = acpi_publish_fw_cfg(dev->set);
     smbios_publish_fw_cfg(dev->set);
     return TRUE;
+}
+
+AcpiTables *board_take_tables(DeviceSet *set)
+{
+    return g_steal_pointer(&((Board *)device_set_board(set))->tables);
+}
+
+static void unrealize(Device *dev)
+{
+    g_clear_pointer(&((Board *)dev)->tables, acpi_tables_free);
 }
 
 static void abi(Device *dev, AbiSink *sink)
@@ -82,6 +96,7 @@ static const DeviceOps board_ops = {
     .resolve = board_resolve,
     .realize = realize,
     .power_on = power_on,
+    .unrealize = unrealize,
     .abi = abi,
 };
 

@@ -80,8 +80,10 @@ void        acpi_tables_free(AcpiTables *t);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AcpiTables, acpi_tables_free)
 /* Rebases the blob to guest-physical BASE: pointers and checksums final. Call once. */
 void        acpi_relocate(AcpiTables *t, guint64 base);
-/* Publishes etc/acpi/rsdp, etc/acpi/tables and etc/table-loader in fw_cfg. */
-void        acpi_publish_fw_cfg(DeviceSet *set);
+/* Publishes etc/acpi/rsdp, etc/acpi/tables and etc/table-loader in fw_cfg. Returns the tables, not relocated. */
+AcpiTables *acpi_publish_fw_cfg(DeviceSet *set);
+/* What the board published at this power-on, for the one that starts the guest without firmware; owned. Once. */
+AcpiTables *board_take_tables(DeviceSet *set);
 
 /* MP 1.4: the configuration table, and the floating pointer for a table at TABLE. */
 GByteArray *mp_table_build(DeviceSet *set);

@@ -12,10 +12,12 @@ import argparse
 import datetime
 import glob
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import measure
@@ -98,6 +100,11 @@ def median(values):
     return statistics.median(values)
 
 
+def out_of_step():
+    """The kernel's grace periods end with its tick (4 ms here), and a run that starts when another has just ended is in step with it."""
+    time.sleep(random.uniform(0, 0.02))
+
+
 def floor_ms():
     began = now()
     with subprocess.Popen([os.path.join(BUILT, "floor")], stdout=subprocess.PIPE) as p:
@@ -137,8 +144,10 @@ def times(table, mons, tmp, runs):
     # QEMU takes seconds to answer rubbish: not in between, and not often.
     for what, step, times_ in (("ready", to_ready, runs), ("first", to_first_byte, runs), ("rubbish", to_rubbish, min(runs, 3))):
         for _ in range(times_):
+            out_of_step()
             put("floor", what, floor_ms())
             for mon in mons:
+                out_of_step()
                 step(mon, tmp, put)
 
     def row(text, limit, what, ratio):

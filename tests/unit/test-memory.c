@@ -233,6 +233,75 @@ static gpointer read_all_the_time(gpointer user)
 }
 
 /* The memory is unmapped at once after removal: a reader that were still in would fault. */
+/* In the map at once, in the accelerator with the commit; what is gone by then never was there. */
+static void test_defer(void)
+{
+    Vm *vm = vm_with_slots(2);
+    g_autoptr(GString) log = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    guint8 *ram = pages(3);
+
+    vm->user = log;
+    vm_memory_defer(vm);
+    for (guint i = 0; i < 3; i++)
+        add(vm, i * 0x10000, ram + i * PAGE, PAGE);
+    vm_memory_remove(vm, 0x10000);
+    g_assert_true(vm_memory_write(vm, 0x20000, "x", 1));
+    g_assert_cmpstr(log->str, ==, "");
+
+    /* Slot 2 is one too many here: the region stays put off, so that its removal asks nothing of the accelerator either. */
+    g_assert_false(vm_memory_commit(vm, &error));
+    g_assert_cmpstr(error->message, ==, "out of slots");
+    vm_memory_remove(vm, 0x20000);
+    g_assert_cmpstr(log->str, ==, "+0 ");
+    g_assert_true(vm_memory_commit(vm, NULL));
+    g_assert_cmpstr(log->str, ==, "+0 ");
+    bare_vm_free(vm);
+    munmap(ram, 3 * PAGE);
+}
+
+/* KVM gets the likely region early: taken over when it is added, else taken back. */
+static void test_expect(void)
+{
+    Vm *vm = vm_with_slots(8);
+    g_autoptr(GString) log = g_string_new(NULL);
+    guint8 *ram = pages(2);
+
+    vm->user = log;
+    vm_memory_expect(vm, 0, ram, PAGE);
+    g_assert_null(vm_memory_ptr(vm, 0, 1)); /* no device's yet */
+    vm_memory_expect(vm, 0x10000, ram + PAGE, PAGE); /* one only */
+    g_assert_cmpstr(log->str, ==, "+0 ");
+    vm_memory_defer(vm);
+    add(vm, 0, ram, PAGE);
+    g_assert_true(vm_memory_commit(vm, NULL));
+    g_assert_true(vm_memory_ptr(vm, 0, 1) == ram);
+    vm_memory_remove(vm, 0);
+    g_assert_cmpstr(log->str, ==, "+0 -0 ");
+
+    g_string_truncate(log, 0);
+    vm_memory_expect(vm, 0, ram, PAGE);
+    vm_memory_forget(vm, ram + PAGE); /* another's */
+    g_assert_cmpstr(log->str, ==, "+0 ");
+    vm_memory_forget(vm, ram);
+    g_assert_cmpstr(log->str, ==, "+0 -0 ");
+
+    g_string_truncate(log, 0);
+    vm_memory_expect(vm, 0, ram, PAGE);
+    add(vm, 0, ram, 2 * PAGE); /* larger than expected */
+    g_assert_cmpstr(log->str, ==, "+0 -0 +0 ");
+    vm_memory_remove(vm, 0);
+
+    g_string_truncate(log, 0);
+    vm_memory_expect(vm, 0, ram, PAGE);
+    vm_memory_defer(vm);
+    add(vm, 0, ram, 2 * PAGE);
+    g_assert_true(vm_memory_commit(vm, NULL));
+    g_assert_cmpstr(log->str, ==, "+0 -0 +1 ");
+    bare_vm_free(vm);
+    munmap(ram, 2 * PAGE);
+}
+
 static void test_remove_waits(void)
 {
     Vm *vm = vm_with_slots(8);
@@ -369,6 +438,8 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/map", test_map);
     g_test_add_func("/memory/refusals", test_refusals);
     g_test_add_func("/memory/slots", test_slots);
+    g_test_add_func("/memory/defer", test_defer);
+    g_test_add_func("/memory/expect", test_expect);
     g_test_add_func("/memory/remove-waits", test_remove_waits);
     g_test_add_func("/memory/remove-waits-for-references", test_remove_waits_for_references);
     g_test_add_func("/memory/remove-waits-for-copies", test_remove_waits_for_copies);
