@@ -61,6 +61,7 @@ typedef enum {
     STATE_I64,
     STATE_BYTES, /* an array inside the instance: SIZE bytes */
     STATE_BUF,   /* a StateBuf inside the instance */
+    STATE_ARRAY, /* a GByteArray * inside the instance, made by realize: as many bytes as there are; post_load checks them */
 } StateKind;
 
 /* Bytes whose number is configuration: allocated by realize, LEN fixed until unrealize. A record must have as many. */
@@ -75,7 +76,7 @@ typedef struct {
     guint32     offset; /* into the instance */
     guint32     size;   /* BYTES: length; else the member's size (checked) */
     const char *since;
-    guint64     before; /* value of a field that the writer did not know (BYTES: every byte) */
+    guint64     before; /* value of a field that the writer did not know (BYTES: every byte; ARRAY: it is empty) */
 } StateDesc;
 
 #define STATE_ROW(Type, field, KIND, since_) \

@@ -8,12 +8,15 @@
  */
 #include "device.h"
 
+/* A bound for what a record can make us allocate. */
+#define STATE_ARRAY_MAX (16u << 20)
+
 static const GVariantType *variant_type(StateKind kind)
 {
     static const char *const types[] = {
         [STATE_BOOL] = "b", [STATE_U8] = "y",  [STATE_U16] = "q",   [STATE_U32] = "u",
         [STATE_U64] = "t",  [STATE_I64] = "x", [STATE_BYTES] = "ay",
-        [STATE_BUF] = "ay",
+        [STATE_BUF] = "ay", [STATE_ARRAY] = "ay",
     };
     return (const GVariantType *)types[kind];
 }
@@ -53,6 +56,10 @@ static GVariant *row_save(const StateDesc *row, gconstpointer field)
         const guint8 *bytes = row_bytes(row, field, &n);
         return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, bytes, n, 1);
     }
+    case STATE_ARRAY: {
+        const GByteArray *array = *(GByteArray *const *)field;
+        return g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, array->data, array->len, 1);
+    }
     }
     g_assert_not_reached();
 }
@@ -87,6 +94,14 @@ static void row_load(const StateDesc *row, gpointer field, GVariant *v)
             memcpy(bytes, from, n);
         break;
     }
+    case STATE_ARRAY: {
+        GByteArray *array = *(GByteArray **)field;
+        gsize given;
+        gconstpointer from = g_variant_get_fixed_array(v, &given, 1);
+        g_byte_array_set_size(array, 0);
+        g_byte_array_append(array, from, (guint)given);
+        break;
+    }
     }
 }
 
@@ -98,6 +113,8 @@ static void row_before(const StateDesc *row, gpointer field)
         guint8 *bytes = row_bytes(row, field, &n);
         if (n > 0)
             memset(bytes, (int)row->before, n);
+    } else if (row->kind == STATE_ARRAY) {
+        g_byte_array_set_size(*(GByteArray **)field, 0);
     } else if (row->kind == STATE_BOOL) {
         *(gboolean *)field = row->before != 0;
     } else {
@@ -137,6 +154,9 @@ static gboolean check_field(const Device *dev, const char *name, GVariant *v, GE
     if (!g_variant_is_of_type(v, variant_type(row->kind)))
         return error_set(error, "State of device '%s': field '%s' has type '%s', wanted '%s'", dev->id, name,
                          g_variant_get_type_string(v), (const char *)variant_type(row->kind));
+    if (row->kind == STATE_ARRAY && g_variant_get_size(v) > STATE_ARRAY_MAX)
+        return error_set(error, "State of device '%s': field '%s' has %zu bytes, at most %u", dev->id, name,
+                         g_variant_get_size(v), STATE_ARRAY_MAX);
     if (!is_bytes(row))
         return TRUE;
     gsize wanted;

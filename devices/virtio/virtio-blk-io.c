@@ -28,7 +28,7 @@ struct BlkReq {
     BlkQueue    *q;
     VqChain      chain;
     guint8      *status_at;
-    guint8       status;
+    guint8       status, cut, cut_at; /* unwrap() took CUT bytes off the front of segment CUT_AT */
     struct iovec iov[]; /* queue-size */
 };
 
@@ -228,6 +228,19 @@ static void invalid(BlkReq *req, BlockOp op, guint8 status)
     end(req, status);
 }
 
+/* The front of the segment where the header ends, and the end of the last one: off (BY 1) or on again (-1). */
+static void cut(BlkReq *req, int by)
+{
+    VqChain *c = &req->chain;
+
+    if (req->cut) {
+        struct iovec *iov = &c->iov[req->cut_at];
+        iov->iov_base = (guint8 *)iov->iov_base + by * req->cut;
+        iov->iov_len -= (gsize)(by * req->cut);
+    }
+    c->iov[c->n_out + c->n_in - 1].iov_len -= (gsize)by;
+}
+
 /* Takes the header off the front of the readable part and the status off the end of the writable one. FALSE: a chain without
  * them, which breaks the queue. */
 static gboolean unwrap(BlkReq *req, guint8 header[HEADER], struct iovec **out, guint *n_out)
@@ -235,26 +248,21 @@ static gboolean unwrap(BlkReq *req, guint8 header[HEADER], struct iovec **out, g
     VqChain *c = &req->chain;
     struct iovec *last = &c->iov[c->n_out + c->n_in - 1];
     gsize left = HEADER;
+    guint i;
 
     if (c->out_len < HEADER || c->in_len < 1) {
         vq_break(vq_of(req->q), "a request of %" G_GUINT64_FORMAT " readable and %" G_GUINT64_FORMAT " writable bytes", c->out_len, c->in_len);
         return FALSE;
     }
     iov_read(c->iov, c->n_out, 0, header, HEADER);
-    for (*out = c->iov, *n_out = c->n_out; left;) {
-        gsize part = MIN(left, (*out)->iov_len);
-        (*out)->iov_base = (guint8 *)(*out)->iov_base + part;
-        (*out)->iov_len -= part;
-        left -= part;
-        if (!(*out)->iov_len) {
-            (*out)++;
-            (*n_out)--;
-        }
-    }
-    while (!last->iov_len)
-        last--;
-    last->iov_len--;
-    req->status_at = (guint8 *)last->iov_base + last->iov_len;
+    for (i = 0; left && left >= c->iov[i].iov_len; i++)
+        left -= c->iov[i].iov_len;
+    req->cut = (guint8)left;
+    req->cut_at = (guint8)i; /* no segment is empty: 16 at most */
+    *out = c->iov + i;
+    *n_out = c->n_out - i;
+    req->status_at = (guint8 *)last->iov_base + last->iov_len - 1;
+    cut(req, 1);
     return TRUE;
 }
 
@@ -372,6 +380,57 @@ static void handle(BlkReq *req)
     }
 }
 
+/* The chain of REQ is in flight. */
+static void take(BlkReq *req)
+{
+    req->q->blk->n_in_flight++;
+    __atomic_add_fetch(&req->q->users, 1, __ATOMIC_SEQ_CST);
+    handle(req);
+}
+
+/* ---- saving ---- */
+
+void blk_save_parked(VirtioBlk *blk)
+{
+    guint8 queue[2];
+
+    g_byte_array_set_size(blk->parked_state, 0);
+    for (BlkReq *req = blk->parked; req; req = req->next) {
+        le16_put(queue, (guint16)req->q->index);
+        g_byte_array_append(blk->parked_state, queue, sizeof queue);
+        cut(req, -1);
+        vq_chain_save(vq_of(req->q), &req->chain, blk->parked_state);
+        cut(req, 1);
+    }
+}
+
+static void load_one(BlkQueue *q, const guint8 *saved)
+{
+    BlkReq *req;
+
+    if (!vq_begin(vq_of(q)))
+        return; /* an earlier one broke it */
+    req = req_new(q);
+    if (vq_chain_load(vq_of(q), &req->chain, saved))
+        take(req);
+    else
+        req_free(req);
+    vq_end(vq_of(q));
+}
+
+void blk_load_parked(gpointer user)
+{
+    VirtioBlk *blk = user;
+    const guint8 *at = blk->parked_state->data, *end = at + blk->parked_state->len;
+
+    while (at < end) {
+        load_one(&blk->queues[le16_get(at)], at + 2);
+        at += 2 + vq_chain_saved_size(at + 2, (gsize)(end - at) - 2);
+    }
+    block_kick(blk->io);
+    blk_batch(blk);
+}
+
 /* ---- the queue ---- */
 
 /* TRUE: a chain was taken. */
@@ -383,9 +442,7 @@ static gboolean pop_one(BlkQueue *q)
         req_free(req);
         return FALSE;
     }
-    q->blk->n_in_flight++;
-    __atomic_add_fetch(&q->users, 1, __ATOMIC_SEQ_CST);
-    handle(req);
+    take(req);
     return TRUE;
 }
 

@@ -70,6 +70,7 @@ struct VirtioBlk {
     guint       n_in_flight;
     guint64     invalid[BLOCK_N_OPS]; /* read by any thread, as PARKED_ERROR */
     int         parked_error;         /* of the latest on PARKED; 0: there is none */
+    GByteArray *parked_state;         /* PARKED as it is saved, while the machine is stopped: {queue u16, chain} ... */
     /* ---- the error to be told, under error_lock ---- */
     GMutex      error_lock;
     gboolean    error_posted;
@@ -90,6 +91,10 @@ void     blk_batch(gpointer blk);
 /* Requests that failed and wait for the machine to go on. By iothread_call(). */
 void     blk_retry_parked(gpointer blk);
 void     blk_drop_parked(gpointer blk);
+/* PARKED to parked_state, while the I/O thread has nothing to do. Main thread. */
+void     blk_save_parked(VirtioBlk *blk);
+/* Does what parked_state has: it was loaded, and the queues were started. By iothread_call(). */
+void     blk_load_parked(gpointer blk);
 void     blk_requests_free(VirtioBlk *blk);
 /* virtio-blk.c: main thread, posted: a queue that is stopping has no more users. */
 void     blk_stopped(gpointer blk);

@@ -8,8 +8,8 @@
  * not run. What is in flight then is waited for: by a posted blk_stopped() where a vCPU must not
  * wait (stop, queue_stop), and by draining on the main thread where it can (drain, quiesce).
  *
- * Parked requests (policy `stop`) stay in flight over quiesce and resume; the virtqueue's state can
- * not be saved meanwhile.
+ * Parked requests (policy `stop`) stay in flight over quiesce and resume. They are saved as chains of
+ * theirs, and done where they are loaded as if they had just been popped.
  */
 #include "../backend/iothread.h"
 #include "virtio-blk-priv.h"
@@ -50,7 +50,11 @@ static void blk_queue_start(VirtioDevice *vd, guint index)
 
 static void blk_start(VirtioDevice *vd)
 {
-    blk_of(vd)->stop_all = FALSE;
+    VirtioBlk *blk = blk_of(vd);
+
+    blk->stop_all = FALSE;
+    if (blk->parked_state->len) /* loaded */
+        iothread_call(blk->thread, blk_load_parked, blk);
     for (guint i = 0; i < vd->n_queues; i++) {
         if (vq_started(vd->queues[i].vq))
             blk_queue_start(vd, i);
@@ -277,6 +281,7 @@ static gboolean blk_realize(Device *dev, GError **error)
     guint16 sizes[BLK_MAX_QUEUES];
 
     g_mutex_init(&blk->error_lock);
+    blk->parked_state = g_byte_array_new();
     blk->queues = g_new0(BlkQueue, c->num_queues);
     for (guint i = 0; i < c->num_queues; i++) {
         blk->queues[i].blk = blk;
@@ -308,12 +313,14 @@ static void blk_unrealize(Device *dev)
     blk_requests_free(blk);
     if (blk->queues)
         g_mutex_clear(&blk->error_lock);
+    g_clear_pointer(&blk->parked_state, g_byte_array_unref);
     g_clear_pointer(&blk->queues, g_free);
 }
 
 static void blk_reset(Device *dev, ResetKind kind)
 {
     virtio_pci_reset(dev, kind);
+    g_byte_array_set_size(((VirtioBlk *)dev)->parked_state, 0);
     set_writeback((VirtioBlk *)dev);
 }
 
@@ -324,12 +331,8 @@ static void blk_quiesce(Device *dev)
     for (guint i = 0; i < blk->virtio.vd.n_queues; i++)
         unwatch(&blk->queues[i]);
     block_queue_drain(blk->io);
-    if (!blk->parked) { /* its thread has nothing to do now */
-        virtio_pci_quiesce(dev);
-        return;
-    }
-    blk->virtio.vd.quiesced = TRUE;
-    pci_device_quiesce(dev);
+    blk_save_parked(blk); /* its thread has nothing to do now */
+    virtio_pci_quiesce(dev);
 }
 
 static void blk_resume(Device *dev)
@@ -337,9 +340,26 @@ static void blk_resume(Device *dev)
     VirtioBlk *blk = (VirtioBlk *)dev;
 
     virtio_pci_resume(dev);
+    g_byte_array_set_size(blk->parked_state, 0);
     for (guint i = 0; i < blk->virtio.vd.n_queues; i++)
         watch(&blk->queues[i]);
     iothread_call(blk->thread, blk_retry_parked, blk);
+}
+
+static gboolean check_parked(const VirtioBlk *blk, GError **error)
+{
+    const VirtioDevice *vd = &blk->virtio.vd;
+    const guint8 *at = blk->parked_state->data;
+    gsize left = blk->parked_state->len, size;
+
+    for (guint n = 0; left > 0; n++, at += size, left -= size) {
+        guint q = left > 2 ? le16_get(at) : G_MAXUINT16;
+        size = q < vd->n_queues && vd->regs[q].enabled ? vq_chain_saved_size(at + 2, left - 2) : 0;
+        if (!size || n >= BLK_IN_FLIGHT)
+            return error_set(error, "State of device '%s': field 'parked' has no request of a queue of its at number %u", vd->dev->id, n);
+        size += 2;
+    }
+    return TRUE;
 }
 
 /* The disk may have another size here than it had where the state was saved. */
@@ -350,7 +370,7 @@ static gboolean blk_post_load(Device *dev, GError **error)
 
     fill_config(blk);
     blk->virtio.vd.config[BLK_WRITEBACK] = writeback & 1;
-    return virtio_pci_post_load(dev, error);
+    return check_parked(blk, error) && virtio_pci_post_load(dev, error);
 }
 
 /* ---- errors and queries ---- */
@@ -393,7 +413,11 @@ void virtio_blk_invalid(Device *dev, guint64 counts[BLOCK_N_OPS])
         counts[i] = __atomic_load_n(&((VirtioBlk *)dev)->invalid[i], __ATOMIC_RELAXED);
 }
 
-static const StateDesc blk_state[] = { VIRTIO_PCI_ROWS("0.2"), STATE_END };
+static const StateDesc blk_state[] = {
+    VIRTIO_PCI_ROWS("0.2"),
+    { .name = "parked", .kind = STATE_ARRAY, .offset = G_STRUCT_OFFSET(VirtioBlk, parked_state), .size = sizeof(GByteArray *), .since = "0.2" },
+    STATE_END,
+};
 
 static const DeviceOps ops = {
     .resolve = blk_resolve,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * virtqueue-priv.h - private to virtqueue.c, split.c and packed.c.
+ * virtqueue-priv.h - private to virtqueue.c, split.c, packed.c and saved.c.
  *
  * Guest memory is read once into locals, never twice: the guest may change it in between. The
  * accessors here are atomic or volatile so that the compiler keeps to that, and so that the test's
@@ -122,6 +122,7 @@ static inline VqDesc desc_load(const guint8 *p)
 }
 
 /* virtqueue.c */
+gboolean vq_chain_taken(VirtQueue *vq, VqChain *c);
 gboolean vq_segment_slow(VirtQueue *vq, VqChain *c, guint64 gpa, guint32 len, gboolean write);
 gboolean vq_table(VirtQueue *vq, const VqDesc *d, guint16 flags, VqTable *table);
 VqDesc   vq_table_get(VirtQueue *vq, const VqTable *table, guint32 i);

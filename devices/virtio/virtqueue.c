@@ -162,7 +162,7 @@ gboolean vq_start(VirtQueue *vq, const VqConfig *config, const VqState *state)
 
 void vq_get_state(const VirtQueue *vq, VqState *state)
 {
-    g_assert(!vq->in_batch && vq->in_flight == 0);
+    g_assert(!vq->in_batch);
     *state = (VqState){ .avail_idx = vq->avail_idx,
                         .used_idx = vq->used_idx,
                         .avail_wrap = vq->avail_wrap,
@@ -173,6 +173,7 @@ void vq_stop(VirtQueue *vq, VqState *state)
 {
     VqState s;
 
+    g_assert(vq->in_flight == 0);
     vq_get_state(vq, &s);
     vq->started = FALSE;
     if (state)
@@ -318,6 +319,20 @@ VqDesc vq_table_get(VirtQueue *vq, const VqTable *table, guint32 i)
 
 /* ---- chains ---- */
 
+/* All segments are there: it is in flight. */
+gboolean vq_chain_taken(VirtQueue *vq, VqChain *c)
+{
+    if (G_UNLIKELY(c->out_len + c->in_len > MAX_CHAIN_BYTES)) {
+        vq_break(vq, "chain of %" G_GUINT64_FORMAT " bytes", c->out_len + c->in_len);
+        return FALSE;
+    }
+    c->seq = vq->pop_seq++;
+    c->map = vq->cur;
+    c->map->users++;
+    vq->in_flight++;
+    return TRUE;
+}
+
 VqPop vq_pop(VirtQueue *vq, VqChain *c)
 {
     VqPop r;
@@ -331,15 +346,7 @@ VqPop vq_pop(VirtQueue *vq, VqChain *c)
     r = vq->flags & VQ_PACKED ? vq_packed_pop(vq, c) : vq_split_pop(vq, c);
     if (r != VQ_CHAIN)
         return r;
-    if (G_UNLIKELY(c->out_len + c->in_len > MAX_CHAIN_BYTES)) {
-        vq_break(vq, "chain of %" G_GUINT64_FORMAT " bytes", c->out_len + c->in_len);
-        return VQ_BROKEN;
-    }
-    c->seq = vq->pop_seq++;
-    c->map = vq->cur;
-    c->map->users++;
-    vq->in_flight++;
-    return VQ_CHAIN;
+    return vq_chain_taken(vq, c) ? VQ_CHAIN : VQ_BROKEN;
 }
 
 static void chain_release(VirtQueue *vq, VqChain *c)

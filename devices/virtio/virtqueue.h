@@ -52,7 +52,7 @@ typedef struct {
     guint64 device; /* used ring; packed: device event suppression */
 } VqConfig;
 
-/* What is saved of a queue with nothing in flight. Split: free-running indices, wraps unused.
+/* What is saved of a queue, but for chains in flight (vq_chain_save()). Split: free-running indices, wraps unused.
  * Packed: slots and wrap counters. */
 typedef struct {
     guint16 avail_idx, used_idx;
@@ -89,7 +89,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirtQueue, vq_free)
 gboolean    vq_start(VirtQueue *vq, const VqConfig *config, const VqState *state);
 /* No chain is in flight any more. STATE (may be NULL) gets what vq_start() takes. */
 void        vq_stop(VirtQueue *vq, VqState *state);
-/* Where it stands; nothing is in flight. */
+/* Where it stands, outside a batch. */
 void        vq_get_state(const VirtQueue *vq, VqState *state);
 gboolean    vq_started(const VirtQueue *vq);
 /* Why it is broken; NULL: it is not. */
@@ -126,6 +126,16 @@ void     vq_kicks_off(VirtQueue *vq);
 gboolean vq_kicks_on(VirtQueue *vq);
 /* Whether a chain waits, without taking it. */
 gboolean vq_pending(VirtQueue *vq);
+
+/* ---- chains that stay in flight while the machine is saved (saved.c) ---- */
+
+/* Appends C, its segments as they were popped, in the form that the next two take. */
+void     vq_chain_save(const VirtQueue *vq, const VqChain *c, GByteArray *out);
+/* The bytes of one saved chain at the start of LEN bytes; 0: there is none. */
+gsize    vq_chain_saved_size(const guint8 *saved, gsize len);
+/* Within a batch of a queue that was started from saved state: C is as if it had just been popped. FALSE: a place
+ * that is no RAM, or an id that is none; the queue is broken. */
+gboolean vq_chain_load(VirtQueue *vq, VqChain *c, const guint8 *saved);
 
 /* ---- copies between a chain's segments and a buffer; bytes copied ---- */
 gsize iov_read(const struct iovec *iov, guint n, gsize offset, void *buf, gsize len);

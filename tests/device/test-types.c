@@ -64,7 +64,7 @@ static void test_state_rows(void)
 {
     static const guint sizes[] = { [STATE_BOOL] = sizeof(gboolean), [STATE_U8] = 1,  [STATE_U16] = 2,
                                    [STATE_U32] = 4,                 [STATE_U64] = 8, [STATE_I64] = 8,
-                                   [STATE_BUF] = sizeof(StateBuf) };
+                                   [STATE_BUF] = sizeof(StateBuf),  [STATE_ARRAY] = sizeof(GByteArray *) };
 
     for (guint i = 0; device_types[i]; i++) {
         g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
