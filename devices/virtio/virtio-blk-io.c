@@ -12,7 +12,8 @@
  * last touch of the ring. So either stop() sees that somebody is at it, or nobody begins; and who
  * lowers it to 0 while it is stopping posts blk_stopped().
  *
- * A request that failed under the policy `stop` is parked with its chain until the machine goes on.
+ * A request that failed under the policy `stop` is parked with its chain until the machine goes on. So is one that ends while the
+ * function must not reach memory (held): the guest can not be told, so it is done again when it may.
  */
 #include "virtio-blk-priv.h"
 
@@ -95,7 +96,7 @@ static BlkReq *return_run(VirtioBlk *blk, BlkReq *list)
 {
     BlkQueue *q = list->q;
     VirtQueue *vq = vq_of(q);
-    gboolean open = vq_begin(vq);
+    gboolean open = !blk->held && vq_begin(vq);
     int n = 0;
 
     while (list && list->q == q) {
@@ -167,20 +168,31 @@ static DeviceIoAction policy(const VirtioBlk *blk, const BlockReq *io, int error
     return c->werror == VIRTIO_BLK_PCI_WERROR_IGNORE ? DEVICE_IO_IGNORE : DEVICE_IO_REPORT;
 }
 
+static void park(BlkReq *req)
+{
+    VirtioBlk *blk = req->q->blk;
+
+    req->next = blk->parked;
+    blk->parked = req;
+}
+
 static void io_done(BlockReq *io, int error)
 {
     BlkReq *req = (BlkReq *)io;
     VirtioBlk *blk = io->user;
     DeviceIoAction action;
 
+    if (blk->held && !__atomic_load_n(&req->q->stopping, __ATOMIC_SEQ_CST)) {
+        park(req);
+        return;
+    }
     if (!error) {
         end(req, S_OK);
         return;
     }
     action = policy(blk, io, error);
     if (action == DEVICE_IO_STOP) {
-        req->next = blk->parked;
-        blk->parked = req;
+        park(req);
         __atomic_store_n(&blk->parked_error, error, __ATOMIC_RELAXED);
     } else {
         end(req, action == DEVICE_IO_IGNORE ? S_OK : S_IOERR);
@@ -193,6 +205,8 @@ void blk_retry_parked(gpointer user)
     VirtioBlk *blk = user;
     BlkReq *list = blk->parked;
 
+    if (blk->held)
+        return;
     blk->parked = NULL;
     __atomic_store_n(&blk->parked_error, 0, __ATOMIC_RELAXED);
     while (list) {
@@ -206,16 +220,31 @@ void blk_retry_parked(gpointer user)
 void blk_drop_parked(gpointer user)
 {
     VirtioBlk *blk = user;
+    BlkReq *list = g_steal_pointer(&blk->parked);
 
     __atomic_store_n(&blk->parked_error, 0, __ATOMIC_RELAXED);
-    while (blk->parked) {
-        BlkReq *req = blk->parked;
-        blk->parked = req->next;
+    while (list) {
+        BlkReq *req = list;
+        list = req->next;
+        if (!__atomic_load_n(&req->q->stopping, __ATOMIC_SEQ_CST)) {
+            park(req);
+            continue;
+        }
         vq_drop(vq_of(req->q), &req->chain);
         blk->n_in_flight--;
         users_leave(req->q, 1);
         req_free(req);
     }
+}
+
+void blk_hold(gpointer user)
+{
+    ((VirtioBlk *)user)->held = TRUE;
+}
+
+void blk_release(gpointer user)
+{
+    ((VirtioBlk *)user)->held = FALSE;
 }
 
 /* ---- the guest's requests ---- */
@@ -289,7 +318,10 @@ static void submit(BlkReq *req, BlockOp op, guint8 flags, guint64 sector, guint6
     req->io.offset = sector * 512;
     req->io.bytes = bytes;
     req->io.done = io_done;
-    block_submit(blk->io, &req->io);
+    if (blk->held) /* loaded so */
+        park(req);
+    else
+        block_submit(blk->io, &req->io);
 }
 
 static void submit_data(BlkReq *req, BlockOp op, guint64 sector, const struct iovec *iov, guint n, guint64 bytes)
@@ -461,7 +493,7 @@ static void pop_all(BlkQueue *q)
 static void serve(BlkQueue *q)
 {
     __atomic_add_fetch(&q->users, 1, __ATOMIC_SEQ_CST);
-    if (!__atomic_load_n(&q->stopping, __ATOMIC_SEQ_CST) && vq_begin(vq_of(q))) {
+    if (!q->blk->held && !__atomic_load_n(&q->stopping, __ATOMIC_SEQ_CST) && vq_begin(vq_of(q))) {
         pop_all(q);
         vq_end(vq_of(q));
         block_kick(q->blk->io);

@@ -68,6 +68,7 @@ struct VirtioBlk {
     /* ---- I/O thread ---- */
     BlkReq     *free, *ended, *parked;
     guint       n_in_flight;
+    gboolean    held;                 /* no DMA: nothing is popped, what ends is parked to be done again */
     guint64     invalid[BLOCK_N_OPS]; /* read by any thread, as PARKED_ERROR */
     int         parked_error;         /* of the latest on PARKED; 0: there is none */
     GByteArray *parked_state;         /* PARKED as it is saved, while the machine is stopped: {queue u16, chain} ... */
@@ -90,11 +91,15 @@ void     blk_queue_kicked(gpointer queue);
 void     blk_batch(gpointer blk);
 /* Requests that failed and wait for the machine to go on. By iothread_call(). */
 void     blk_retry_parked(gpointer blk);
+/* Only those of queues that stop. */
 void     blk_drop_parked(gpointer blk);
 /* PARKED to parked_state, while the I/O thread has nothing to do. Main thread. */
 void     blk_save_parked(VirtioBlk *blk);
 /* Does what parked_state has: it was loaded, and the queues were started. By iothread_call(). */
 void     blk_load_parked(gpointer blk);
+/* By iothread_call(): no memory is touched any more, until blk_release(). */
+void     blk_hold(gpointer blk);
+void     blk_release(gpointer blk);
 void     blk_requests_free(VirtioBlk *blk);
 /* virtio-blk.c: main thread, posted: a queue that is stopping has no more users. */
 void     blk_stopped(gpointer blk);

@@ -53,6 +53,7 @@ static void blk_start(VirtioDevice *vd)
     VirtioBlk *blk = blk_of(vd);
 
     blk->stop_all = FALSE;
+    iothread_call(blk->thread, vd->no_dma ? blk_hold : blk_release, blk);
     if (blk->parked_state->len) /* loaded */
         iothread_call(blk->thread, blk_load_parked, blk);
     for (guint i = 0; i < vd->n_queues; i++) {
@@ -67,6 +68,8 @@ static gboolean blk_queue_stop(VirtioDevice *vd, guint index)
 
     unwatch(q);
     __atomic_store_n(&q->stopping, 1, __ATOMIC_SEQ_CST);
+    if (vd->no_dma) /* they would wait for what may never come */
+        iothread_call(q->blk->thread, blk_drop_parked, q->blk);
     return __atomic_load_n(&q->users, __ATOMIC_SEQ_CST) == 0;
 }
 
@@ -109,6 +112,16 @@ static void blk_drain(VirtioDevice *vd)
     iothread_call(blk->thread, blk_drop_parked, blk);
     block_queue_drain(blk->io);
     iothread_call(blk->thread, blk_drop_parked, blk); /* what failed meanwhile */
+}
+
+/* With the machine stopped blk_resume() does what waits. */
+static void blk_dma(VirtioDevice *vd, gboolean on)
+{
+    VirtioBlk *blk = blk_of(vd);
+
+    iothread_call(blk->thread, on ? blk_release : blk_hold, blk);
+    if (on && !vd->quiesced)
+        iothread_call(blk->thread, blk_retry_parked, blk);
 }
 
 /* ---- configuration space ---- */
@@ -189,6 +202,7 @@ static const VirtioDeviceOps blk_ops = {
     .queue_start = blk_queue_start,
     .queue_stop = blk_queue_stop,
     .drain = blk_drain,
+    .dma = blk_dma,
     .config_written = blk_config_written,
 };
 

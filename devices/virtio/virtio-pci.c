@@ -215,12 +215,19 @@ static void window_read(PciFunction *fn, guint16 offset, unsigned size)
         le_put(data, n, virtio_config_read(&v->vd, at - AT_DEVICE, n));
 }
 
-static void window_written(PciDevice *pci, guint16 offset, unsigned size, guint32 old_value)
+/* Command register, bit 2 (PCI 3.0 section 6.2.2). */
+static gboolean is_bus_master(const VirtioPci *v)
+{
+    return (le16_get(v->pci.fn.config + PCI_COMMAND) & PCI_COMMAND_MASTER) != 0;
+}
+
+static void config_written(PciDevice *pci, guint16 offset, unsigned size, guint32 old_value)
 {
     VirtioPci *v = (VirtioPci *)pci;
     guint32 at;
     unsigned n;
 
+    virtio_dma_set(&v->vd, is_bus_master(v));
     if (!v->cfg || !pci_touches(offset, size, v->cfg + CAP_DATA, 4) || !window_target(v, &at, &n))
         return;
     guint64 value = le_get(pci->fn.config + v->cfg + CAP_DATA, n);
@@ -353,7 +360,7 @@ static void function_build(VirtioPci *v, guint vectors)
                          .flr = TRUE };
 
     v->cfg = pci_device_cap(dev, "cfg");
-    v->pci.config_written = window_written;
+    v->pci.config_written = config_written;
     if (v->cfg)
         fn->config_reading = window_read;
     bar_build(v);
@@ -381,6 +388,7 @@ gboolean virtio_pci_realize(Device *dev, const VirtioPciType *type, guint64 feat
                      config_size, &transport_ops, v, c->vectors, error))
         return FALSE;
     function_build(v, c->vectors);
+    virtio_dma_set(&v->vd, is_bus_master(v));
     return vectors_open(v, c->vectors, error);
 }
 
@@ -395,6 +403,7 @@ void virtio_pci_reset(Device *dev, ResetKind kind)
 {
     virtio_reset(virtio_pci_vd(dev));
     pci_device_reset(dev);
+    virtio_dma_set(virtio_pci_vd(dev), is_bus_master((VirtioPci *)dev));
 }
 
 void virtio_pci_quiesce(Device *dev)
@@ -430,6 +439,7 @@ gboolean virtio_pci_post_load(Device *dev, GError **error)
     VirtioPci *v = (VirtioPci *)dev;
 
     pci_device_post_load(dev);
+    virtio_dma_set(&v->vd, is_bus_master(v));
     pci_intx_set(&v->pci.fn, v->vd.isr != 0); /* an update may have been posted when it was saved */
     return virtio_post_load(&v->vd, error);
 }

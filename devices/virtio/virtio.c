@@ -123,7 +123,7 @@ void virtio_kick(VirtioDevice *vd, guint index)
 
 gboolean virtio_queue_ready(const VirtioDevice *vd, guint index)
 {
-    return vd->live && !vd->resetting && !vd->quiesced && !vd->queues[index].resetting &&
+    return vd->live && !vd->resetting && !vd->quiesced && !vd->no_dma && !vd->queues[index].resetting &&
            vq_started(vd->queues[index].vq);
 }
 
@@ -219,6 +219,19 @@ static void kick_all(VirtioDevice *vd)
         if (vq_started(vd->queues[i].vq))
             virtio_kick(vd, i);
     }
+}
+
+void virtio_dma_set(VirtioDevice *vd, gboolean on)
+{
+    if (vd->no_dma == !on)
+        return;
+    vd->no_dma = !on;
+    if (!vd->live)
+        return;
+    if (vd->ops->dma)
+        vd->ops->dma(vd, on);
+    if (on)
+        kick_all(vd);
 }
 
 /* FALSE: a ring is impossible, NEEDS_RESET is set. */

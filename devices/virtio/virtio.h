@@ -99,6 +99,9 @@ typedef struct {
     /* stop() has returned FALSE and nobody can wait: the machine is reset or the device goes. Returns
      * when nothing is in flight; main thread. Needed where stop() can return FALSE. */
     void (*drain)(VirtioDevice *vd);
+    /* The function may (ON) or may not reach memory: called while queues are started, start() looks at vd->no_dma itself. When it
+     * returns with it off, nothing is popped or given back any more; what the host works on already may still end in its buffers. NULL: the queues are all virtio_watch()ed. */
+    void (*dma)(VirtioDevice *vd, gboolean on);
     /* The driver wrote SIZE bytes at OFFSET of the configuration; vd->config has them. NULL: it is
      * read-only. Returns FALSE to take the write back. */
     gboolean (*config_written)(VirtioDevice *vd, guint32 offset, unsigned size);
@@ -150,6 +153,7 @@ struct VirtioDevice {
     gboolean                  resetting; /* status 0 was written, stop() has not finished */
     gboolean                  resume;    /* loaded, to be started by virtio_resume() */
     gboolean                  quiesced;
+    gboolean                  no_dma;    /* virtio_dma_set() */
     /* ---- state; see VIRTIO_STATE_ROWS ---- */
     guint64         driver_features;
     guint32         device_feature_select, driver_feature_select;
@@ -205,6 +209,9 @@ void     virtio_config_write(VirtioDevice *vd, guint32 offset, guint64 value, un
  * this returns. */
 void     virtio_reset(VirtioDevice *vd);
 void     virtio_quiesced(VirtioDevice *vd);
+/* Whether the function may reach memory, which is so until this says otherwise: queues are not served meanwhile, and kicks
+ * are not lost. Device lock held. */
+void     virtio_dma_set(VirtioDevice *vd, gboolean on);
 gboolean virtio_post_load(VirtioDevice *vd, GError **error);
 void     virtio_resume(VirtioDevice *vd);
 
