@@ -410,6 +410,13 @@ static void device_io_error(gpointer user, const DeviceIoError *e)
     qmp_event_stop(m->server);
 }
 
+static void device_error(gpointer user, Device *dev, const char *reason)
+{
+    g_autofree char *path = device_path(dev);
+
+    qmp_event_device_error(((Machine *)user)->server, dev->id, path, reason);
+}
+
 static int device_open_fdset(gpointer user, gint64 set, int flags, GError **error)
 {
     return qmp_server_fdset_open(((Machine *)user)->server, set, flags, error);
@@ -464,6 +471,7 @@ static const DeviceObserver device_observer = {
     .debug_exit = device_debug_exit,
     .rtc_change = device_rtc_change,
     .io_error = device_io_error,
+    .device_error = device_error,
     .open_fdset = device_open_fdset,
     .device_gone = device_gone,
     .unplug_failed = tell_unplugged,

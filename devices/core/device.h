@@ -176,6 +176,8 @@ typedef struct {
     void (*debug_exit)(gpointer user, int status);           /* isa-debug-exit: the daemon ends with STATUS */
     void (*rtc_change)(gpointer user, gint64 offset_s, const char *qom_path); /* RTC_CHANGE */
     void (*io_error)(gpointer user, const DeviceIoError *error); /* main thread */
+    /* DEV is of no use to the guest until that resets it (virtio: DEVICE_NEEDS_RESET): REASON is for people. Main thread. */
+    void (*device_error)(gpointer user, Device *dev, const char *reason);
     /* Opens "/dev/fdset/N" from the descriptors that clients passed; main thread. */
     int (*open_fdset)(gpointer user, gint64 set, int flags, GError **error);
     /* The ends of device_unplug(): ID and PATH are those of the device, which exists no longer or goes on. Main thread. */

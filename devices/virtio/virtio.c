@@ -24,6 +24,34 @@ static guint8 status_get(const VirtioDevice *vd)
     return __atomic_load_n(&vd->status, __ATOMIC_ACQUIRE);
 }
 
+static void tell_broken(gpointer user)
+{
+    VirtioDevice *vd = user;
+    gpointer observed;
+    const DeviceObserver *observer = device_set_observer(vd->dev->set, &observed);
+    char reason[sizeof vd->broken_reason];
+
+    {
+        LOCK_SCOPE(&vd->broken_lock);
+        vd->broken_posted = FALSE;
+        memcpy(reason, vd->broken_reason, sizeof reason);
+    }
+    if (observer && observer->device_error)
+        observer->device_error(observed, vd->dev, reason);
+}
+
+/* The first reason that the main thread has not heard of counts. */
+static void post_broken(VirtioDevice *vd, const char *reason)
+{
+    LOCK_SCOPE(&vd->broken_lock);
+
+    if (vd->broken_posted)
+        return;
+    vd->broken_posted = TRUE;
+    g_strlcpy(vd->broken_reason, reason, sizeof vd->broken_reason);
+    vm_post(device_set_vm(vd->dev->set), tell_broken, vd);
+}
+
 static void vq_is_broken(gpointer user, VirtQueue *vq, const char *reason)
 {
     VirtioQueue *q = user;
@@ -61,6 +89,7 @@ gboolean virtio_init(VirtioDevice *vd, Device *dev, const VirtioDeviceOps *ops, 
                      GError **error)
 {
     g_assert(n_queues <= VIRTIO_MAX_QUEUES && config_size <= VIRTIO_MAX_CONFIG);
+    g_mutex_init(&vd->broken_lock);
     vd->regs = g_new0(VirtioQueueRegs, n_queues);
     vd->regs_buf = (StateBuf){ (guint8 *)vd->regs, (guint32)(n_queues * sizeof *vd->regs) };
     vd->queues = g_new0(VirtioQueue, n_queues);
@@ -99,6 +128,11 @@ void virtio_exit(VirtioDevice *vd)
         }
         vq_free(q->vq);
         auto_fd_close(q->kick_fd);
+    }
+    if (vd->dev) {
+        vm_post_cancel(device_set_vm(vd->dev->set), tell_broken, vd);
+        g_mutex_clear(&vd->broken_lock);
+        vd->dev = NULL;
     }
     vd->n_queues = 0;
     vd->regs_buf = (StateBuf){ NULL, 0 };
@@ -168,9 +202,10 @@ static void notify_config(VirtioDevice *vd)
 void virtio_needs_reset(VirtioDevice *vd, const char *reason)
 {
     device_guest_error(vd->dev, "%s: needs reset: %s", vd->ops->name, reason);
-    if (!(__atomic_fetch_or(&vd->status, VIRTIO_NEEDS_RESET, __ATOMIC_ACQ_REL) &
-          VIRTIO_NEEDS_RESET))
-        notify_config(vd);
+    if (__atomic_fetch_or(&vd->status, VIRTIO_NEEDS_RESET, __ATOMIC_ACQ_REL) & VIRTIO_NEEDS_RESET)
+        return;
+    post_broken(vd, reason);
+    notify_config(vd);
 }
 
 guint8 virtio_isr_read(VirtioDevice *vd)

@@ -154,6 +154,10 @@ struct VirtioDevice {
     gboolean                  resume;    /* loaded, to be started by virtio_resume() */
     gboolean                  quiesced;
     gboolean                  no_dma;    /* virtio_dma_set() */
+    /* ---- why it needs a reset, until the main thread has told, under broken_lock ---- */
+    GMutex                    broken_lock;
+    gboolean                  broken_posted;
+    char                      broken_reason[192];
     /* ---- state; see VIRTIO_STATE_ROWS ---- */
     guint64         driver_features;
     guint32         device_feature_select, driver_feature_select;

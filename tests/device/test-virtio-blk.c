@@ -178,6 +178,8 @@ static void test_broken_requests(void)
         while (!(vt_status(&d.v) & S_NEEDS_RESET))
             g_assert_cmpint(g_get_monotonic_time(), <, until);
         vt_none_used(&d.v, 0);
+        g_assert_cmpuint(d.broken, ==, i + 1);
+        g_assert_cmpstr(d.why, ==, i ? "queue 0: a request of 528 readable and 0 writable bytes" : "queue 0: a request of 15 readable and 1 writable bytes");
     }
     go(&d, F(B_FLUSH), 1);
     g_assert_cmpuint(ask(&d, T_IN, 3, 512), ==, OK);

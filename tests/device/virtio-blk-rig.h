@@ -34,6 +34,8 @@ typedef struct {
     VirtioTest     v;
     guint          errors;
     DeviceIoError  error;
+    guint          broken; /* times that it was told to need a reset, and why */
+    char           why[200];
 } Disk;
 
 static inline void on_io_error(gpointer user, const DeviceIoError *e)
@@ -42,6 +44,15 @@ static inline void on_io_error(gpointer user, const DeviceIoError *e)
 
     d->errors++;
     d->error = *e;
+}
+
+static inline void on_device_error(gpointer user, Device *dev, const char *reason)
+{
+    Disk *d = user;
+
+    g_assert_true(dev == d->dev);
+    d->broken++;
+    g_strlcpy(d->why, reason, sizeof d->why);
 }
 
 static inline Device *plug_object(Disk *d, const char *json)
@@ -82,6 +93,7 @@ static inline void disk_start_in(Disk *d, const char *tmp, const char *node, con
     device_set_free(d->t.set);
     d->observer = board_test_observer;
     d->observer.io_error = on_io_error;
+    d->observer.device_error = on_device_error;
     d->t.set = device_set_new(d->t.vm, &d->observer, d);
     board_test_plug(&d->t, BOARD_DEFAULT, &error);
     g_assert_no_error(error);
