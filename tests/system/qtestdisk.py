@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 
-from blackbox import MIB, PATIENCE, Daemon
+from blackbox import MIB, PATIENCE, Daemon, QmpError
 
 T_IN, T_OUT, T_FLUSH, T_GET_ID, T_DISCARD, T_WRITE_ZEROES = 0, 1, 4, 8, 11, 13
 OK, IOERR, UNSUPP = 0, 1, 2
@@ -182,6 +182,8 @@ class DiskDaemon(Daemon):
     """A daemon with a machine of the test accelerator; plug() disks, then start()."""
 
     def __init__(self, directory, memory=64 * MIB, **options):
+        if os.path.exists(f"{directory}/qtest"):
+            os.unlink(f"{directory}/qtest")  # of one that was killed
         super().__init__("--qtest", f"unix:{directory}/qtest", directory=directory, **options)
         self.disks, self.q, self.ram = [], None, None
         c = self.c
@@ -193,13 +195,25 @@ class DiskDaemon(Daemon):
         with open(ram, "r+b") as f:
             self.ram = mmap.mmap(f.fileno(), memory)
 
+    def add_node(self, node):
+        """Requests that a killed daemon left in the kernel's ring go on after its end, and hold the image's lock until they are done."""
+        end = time.monotonic() + 20 * PATIENCE
+        while True:
+            try:
+                self.c.call("blockdev-add", **node)
+                return
+            except QmpError as e:
+                if "lock" not in e.desc or time.monotonic() > end:
+                    raise
+            time.sleep(0.002)
+
     def plug(self, name, slot, node, **options):
         """A disk on the block node that blockdev-add makes of NODE; one of its own below if it has a member `below`."""
         node = dict(node)
         if "below" in node:
-            self.c.call("blockdev-add", **{"node-name": name + "-file", **node.pop("below")})
+            self.add_node({"node-name": name + "-file", **node.pop("below")})
             node["file"] = name + "-file"
-        self.c.call("blockdev-add", **{"node-name": name + "-node", **node})
+        self.add_node({"node-name": name + "-node", **node})
         if "iothread" in options:
             self.c.call("object-add", qom_type="iothread", id=options["iothread"])
         self.c.call("device_add", driver="virtio-blk-pci", id=name, drive=name + "-node", addr=f"{slot:x}", **options)
