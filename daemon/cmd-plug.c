@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* cmd-plug.c - device_add, device_del, object-add, object-del. How a device ends is told by machine.c. */
+#include "../devices/acpi/cpu-hotplug.h"
+#include "../devices/acpi/mem-hotplug.h"
 #include "../devices/core/unplug.h"
+#include "../devices/cpu/cpu.h"
+#include "../devices/mem/memory-backend.h"
+#include "../devices/platform/board.h"
 #include "handlers.h"
 
 Device *handler_find(Machine *m, DeviceNs ns, const char *id, GError **error)
@@ -57,6 +62,27 @@ gboolean cmd_query_unplug_jobs(Machine *m, QmpRequest *req, UnplugJobs **ret, GE
     *ret = g_new0(UnplugJobs, 1);
     (*ret)->jobs = REPLY_LIST(unplug_job_free);
     device_set_foreach(m->devices, add_job, (*ret)->jobs);
+    return TRUE;
+}
+
+gboolean cmd_query_acpi_ospm_status(Machine *m, QmpRequest *req, GPtrArray **ret, GError **error)
+{
+    const BoardConfig *board = board_config(m->devices);
+    CpuSlot slot;
+
+    *ret = REPLY_LIST(acpiost_info_free);
+    for (guint i = 0; board && i < board->memory_slots; i++) {
+        Device *dimm = mem_device_dimm(m->devices, i);
+        DeviceOst ost = { .slot = i, .id = dimm ? dimm->id : NULL };
+        mem_hotplug_ost(m->devices, i, &ost.event, &ost.status);
+        g_ptr_array_add(*ret, machine_ost_info(&ost));
+    }
+    for (guint i = 0; board && i < board->max_cpus; i++) {
+        cpu_slot_get(m->devices, i, &slot);
+        DeviceOst ost = { .cpu = TRUE, .slot = i, .id = slot.cpu ? slot.cpu->id : NULL };
+        cpu_hotplug_ost(m->devices, i, &ost.event, &ost.status);
+        g_ptr_array_add(*ret, machine_ost_info(&ost));
+    }
     return TRUE;
 }
 

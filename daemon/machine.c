@@ -417,6 +417,27 @@ static void device_error(gpointer user, Device *dev, const char *reason)
     qmp_event_device_error(((Machine *)user)->server, dev->id, path, reason);
 }
 
+ACPIOSTInfo *machine_ost_info(const DeviceOst *ost)
+{
+    ACPIOSTInfo *info = g_new0(ACPIOSTInfo, 1);
+
+    info->device = g_strdup(ost->id);
+    info->slot = g_strdup_printf("%u", ost->slot);
+    info->slot_type = ost->cpu ? ACPI_SLOT_TYPE_CPU : ACPI_SLOT_TYPE_DIMM;
+    info->source = ost->event;
+    info->status = ost->status;
+    return info;
+}
+
+static void device_acpi_ost(gpointer user, const DeviceOst *ost)
+{
+    ACPIOSTInfo *info = machine_ost_info(ost);
+    g_autofree char *key = g_strdup_printf("%s %u", ost->cpu ? "CPU" : "DIMM", ost->slot);
+
+    qmp_event_acpi_device_ost(((Machine *)user)->server, info, key);
+    acpiost_info_free(info);
+}
+
 static int device_open_fdset(gpointer user, gint64 set, int flags, GError **error)
 {
     return qmp_server_fdset_open(((Machine *)user)->server, set, flags, error);
@@ -472,6 +493,7 @@ static const DeviceObserver device_observer = {
     .rtc_change = device_rtc_change,
     .io_error = device_io_error,
     .device_error = device_error,
+    .acpi_ost = device_acpi_ost,
     .open_fdset = device_open_fdset,
     .device_gone = device_gone,
     .unplug_failed = tell_unplugged,

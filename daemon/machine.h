@@ -54,6 +54,9 @@ gboolean machine_check_alive(Machine *m, const char *command, GError **error);
 /* Whether there is a guest that could answer: it was started, and is not over. */
 gboolean machine_guest_alive(const Machine *m);
 
+/* The wire's form of it. Caller frees. */
+ACPIOSTInfo *machine_ost_info(const DeviceOst *ost);
+
 /* Plugs and publishes one device; brings the default board where it is wanted and missing. Takes BAG. */
 Device  *machine_plug(Machine *m, PropBag *bag, GError **error);
 /* The first half only: for transactions. *BOARD is set if a default board came with it. */

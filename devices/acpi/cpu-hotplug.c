@@ -202,6 +202,8 @@ static void act_on(CpuHotplug *h, const Answer *answer)
     CpuSlot slot;
 
     cpu_slot_get(h->dev.set, answer->index, &slot);
+    if (answer->said & SAID_OST)
+        ost_tell(h->dev.set, &(DeviceOst){ TRUE, answer->index, slot.cpu ? slot.cpu->id : NULL, answer->event, answer->status });
     if (!slot.cpu)
         return;
     if (answer->said & SAID_NOTICED)

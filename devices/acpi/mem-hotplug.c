@@ -163,6 +163,8 @@ static void act_on(MemHotplug *h, const Answer *answer)
 {
     Device *dimm = mem_device_dimm(h->dev.set, answer->slot);
 
+    if (answer->said & SAID_OST)
+        ost_tell(h->dev.set, &(DeviceOst){ FALSE, answer->slot, dimm ? dimm->id : NULL, answer->event, answer->status });
     if (!dimm)
         return;
     if (answer->said & SAID_NOTICED)
@@ -226,6 +228,16 @@ void mem_hotplug_gone(DeviceSet *set, guint index)
     LOCK_SCOPE(&h->dev.lock);
     h->present[index] = h->inserting[index] = h->removing[index] = h->said[index] = 0;
     h->addr[index] = h->size[index] = 0;
+}
+
+void mem_hotplug_ost(DeviceSet *set, guint index, guint32 *event, guint32 *status)
+{
+    MemHotplug *h = hotplug_of(set);
+
+    g_assert(index < h->n_slots);
+    LOCK_SCOPE(&h->dev.lock);
+    *event = h->ost_event[index];
+    *status = h->ost_status[index];
 }
 
 /* ---- the device ---- */

@@ -15,3 +15,5 @@ void mem_hotplug_notify(DeviceSet *set, guint index);
 void mem_hotplug_request_remove(DeviceSet *set, guint index);
 /* The DIMM in slot INDEX is gone. */
 void mem_hotplug_gone(DeviceSet *set, guint index);
+/* What the guest last reported for a slot by _OST. */
+void mem_hotplug_ost(DeviceSet *set, guint index, guint32 *event, guint32 *status);

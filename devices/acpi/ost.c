@@ -53,6 +53,15 @@ static void eject_report(Device *dev, guint32 status)
     device_unplug_refused(dev, reason);
 }
 
+void ost_tell(DeviceSet *set, const DeviceOst *ost)
+{
+    gpointer user;
+    const DeviceObserver *observer = device_set_observer(set, &user);
+
+    if (observer && observer->acpi_ost)
+        observer->acpi_ost(user, ost);
+}
+
 void ost_report(Device *dev, guint32 event, guint32 status)
 {
     switch (event) {

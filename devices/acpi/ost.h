@@ -6,3 +6,5 @@
 
 /* The guest reported STATUS for EVENT on DEV. A refusal ends the request for DEV (core/unplug.h). Main thread. */
 void ost_report(Device *dev, guint32 event, guint32 status);
+/* Tells the machine what the guest reported. Main thread. */
+void ost_tell(DeviceSet *set, const DeviceOst *ost);

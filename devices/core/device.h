@@ -169,6 +169,14 @@ typedef struct {
     int            error;  /* errno */
 } DeviceIoError;
 
+/* What the guest reported by _OST on a slot, and who is in it. */
+typedef struct {
+    gboolean    cpu;   /* a CPU's; else a DIMM's */
+    guint       slot;
+    const char *id;    /* NULL: it is empty */
+    guint32     event, status;
+} DeviceOst;
+
 /* What the devices tell the machine. Called on any thread unless said otherwise; implementations post to the main thread. */
 typedef struct {
     void (*guest_shutdown)(gpointer user);                   /* ACPI power-off: vm_hold() was called */
@@ -178,6 +186,7 @@ typedef struct {
     void (*io_error)(gpointer user, const DeviceIoError *error); /* main thread */
     /* DEV is of no use to the guest until that resets it (virtio: DEVICE_NEEDS_RESET): REASON is for people. Main thread. */
     void (*device_error)(gpointer user, Device *dev, const char *reason);
+    void (*acpi_ost)(gpointer user, const DeviceOst *ost); /* main thread */
     /* Opens "/dev/fdset/N" from the descriptors that clients passed; main thread. */
     int (*open_fdset)(gpointer user, gint64 set, int flags, GError **error);
     /* The ends of device_unplug(): ID and PATH are those of the device, which exists no longer or goes on. Main thread. */

@@ -129,6 +129,8 @@ def _event_function(schema, e):
         if has_flag(schema, m):
             args.append('gboolean has_%s' % m.c)
         args.append(declare('const ' + ctype if ctype.endswith('*') else ctype, m.c))
+    if e.rate_key == '*':
+        args.append('const char *rate_key')
     return 'void qmp_event_%s(%s)' % (snake(e.name), ', '.join(args))
 
 
@@ -137,13 +139,13 @@ def events_header(schema):
     for e in _sorted(schema.events):
         note = ''
         if e.rate_key is not None:
-            note = ' At most one a second%s.' % (' for each ' + e.rate_key if e.rate_key else '')
+            note = ' At most one a second%s.' % (' for each ' + e.rate_key.replace('*', 'rate_key') if e.rate_key else '')
         parts.append('/* %s%s */\n%s;\n' % (e.doc.replace('*/', '* /'), note, _event_function(schema, e)))
     return '\n'.join(parts)
 
 
 def _event_source(schema, e):
-    key = 'NULL' if e.rate_key is None else c_string('') if e.rate_key == '' else \
+    key = 'NULL' if e.rate_key is None else c_string('') if e.rate_key == '' else 'rate_key' if e.rate_key == '*' else \
         next(m.c for m in e.data if m.name == e.rate_key)
     call = '    qmp_server_event(server, %s, %%s, %s);\n' % (c_string(e.name), key)
     if not e.data:

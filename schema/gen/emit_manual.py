@@ -114,7 +114,7 @@ def event(e):
     out = '.Ss %s\n' % e.name + words(e.doc)
     if e.rate_key is not None:
         out += 'At most one a second is sent%s; the latest state wins.\n' \
-            % (' for each ' + e.rate_key if e.rate_key else '')
+            % (' for each ' + e.rate_key.replace('*', 'object') if e.rate_key else '')
     return out + ('.Pp\nData:\n' + member_list(e.data) if e.data else '')
 
 

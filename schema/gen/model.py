@@ -61,7 +61,7 @@ QEMU_BARE_RETURNS = {'query-commands', 'query-command-line-options', 'query-qmp-
                      'query-chardev', 'query-chardev-backends', 'ringbuf-read', 'qom-list-types', 'qom-list',
                      'qom-get', 'qom-list-properties', 'device-list-properties', 'query-hotpluggable-cpus',
                      'query-cpus-fast', 'query-cpu-definitions', 'query-memory-devices', 'query-memdev',
-                     'query-machines', 'query-iothreads', 'query-pci',
+                     'query-machines', 'query-iothreads', 'query-pci', 'query-acpi-ospm-status',
                      'query-named-block-nodes', 'query-block', 'query-blockstats'}
 
 QEMU_MEMBERS = {'UUID', 'class_info', 'io_range', 'irq_pin', 'mem_type_64', 'memory_range', 'pci_bridge',
@@ -427,7 +427,7 @@ class Schema:
         e.data = self._members(where, d.get('data', []))
         e.rate_key = d.get('rate-key')
         e.features = self._features(where, d)
-        if e.rate_key:
+        if e.rate_key and e.rate_key != '*':
             key = [m for m in e.data if m.name == e.rate_key]
             if not key or key[0].ref.name != 'str' or key[0].ref.is_list:
                 self._fail(where, "rate-key '%s' is not a str member of the event" % e.rate_key)

@@ -22,6 +22,7 @@ typedef struct {
     guint      resets, shutdowns, rtc_changes;
     gint64     rtc_offset;
     GString   *ends;  /* of unplug requests: " ID gone", " ID stays: REASON" */
+    GString   *osts;  /* what was reported by _OST: " CPU 4 ID 3 0" */
 } BoardTest;
 
 static inline void board_test_on_shutdown(gpointer user)
@@ -62,7 +63,14 @@ static inline void board_test_ends(BoardTest *t, const char *want)
     g_string_truncate(t->ends, 0);
 }
 
+static inline void board_test_on_ost(gpointer user, const DeviceOst *ost)
+{
+    g_string_append_printf(((BoardTest *)user)->osts, " %s %u %s 0x%x 0x%x", ost->cpu ? "CPU" : "DIMM", ost->slot,
+                           ost->id ? ost->id : "-", ost->event, ost->status);
+}
+
 static const DeviceObserver board_test_observer = {
+    .acpi_ost = board_test_on_ost,
     .guest_shutdown = board_test_on_shutdown,
     .guest_reset = board_test_on_reset,
     .rtc_change = board_test_on_rtc,
@@ -87,7 +95,7 @@ static inline void board_test_init_empty(BoardTest *t)
 {
     g_autoptr(GError) error = NULL;
 
-    *t = (BoardTest){ .ends = g_string_new(NULL) };
+    *t = (BoardTest){ .ends = g_string_new(NULL), .osts = g_string_new(NULL) };
     t->vm = vm_new(VM_ACCEL_TEST, NULL, NULL, &error);
     g_assert_no_error(error);
     vm_ready(t->vm, &error);
@@ -135,6 +143,7 @@ static inline void board_test_clear(BoardTest *t)
     vm_free(t->vm);
     free(t->ram);
     g_string_free(t->ends, TRUE);
+    g_string_free(t->osts, TRUE);
 }
 
 /* What was posted to the main thread runs. */

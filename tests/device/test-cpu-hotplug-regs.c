@@ -380,6 +380,14 @@ static void test_last_and_guest_over(void)
     board_test_clear(&t);
 }
 
+static const char *cpu_slot_id(BoardTest *t, guint index)
+{
+    CpuSlot slot;
+
+    cpu_slot_get(t->set, index, &slot);
+    return slot.cpu->id;
+}
+
 static void test_ost(void)
 {
     BoardTest t;
@@ -398,6 +406,14 @@ static void test_ost(void)
     g_assert_cmphex(status, ==, 0x84);
     cpu_hotplug_ost(t.set, 3, &event, &status);
     g_assert_cmphex(event, ==, 0);
+    board_test_settle();
+    g_autofree char *want = g_strdup_printf(" CPU 4 %s 0x103 0x84", cpu_slot_id(&t, 4));
+    g_assert_cmpstr(t.osts->str, ==, want);
+    g_string_truncate(t.osts, 0);
+    outl(&t, SELECTOR, 5); /* a slot with nothing in it */
+    outl(&t, DATA, 1);
+    board_test_settle();
+    g_assert_cmpstr(t.osts->str, ==, " CPU 5 - 0x0 0x1");
     board_test_clear(&t);
 }
 
