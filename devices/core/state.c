@@ -4,9 +4,10 @@
  *
  * Loading is strict and all-or-nothing: the record is checked whole (normal form, names, types, lengths) before the first byte of the
  * device changes, and what was there comes back if post_load refuses the result. A field that the writer
- * did not know takes the row's `before`; a field that we do not know is refused by name.
+ * did not know takes the row's `before`; a field that we do not know is refused by name. An open request to unplug the device
+ * is a field too, there only while it is open (unplug.c).
  */
-#include "device.h"
+#include "unplug.h"
 
 /* A bound for what a record can make us allocate. */
 #define STATE_ARRAY_MAX (16u << 20)
@@ -139,6 +140,8 @@ GVariant *device_save(Device *dev)
     g_variant_builder_init(&b, G_VARIANT_TYPE_VARDICT);
     for (const StateDesc *row = dev->type->state; row->name; row++)
         g_variant_builder_add(&b, "{sv}", row->name, row_save(row, (char *)dev + row->offset));
+    if (dev->unplug)
+        g_variant_builder_add(&b, "{sv}", UNPLUG_FIELD, device_unplug_save(dev));
     return g_variant_ref_sink(g_variant_builder_end(&b));
 }
 
@@ -146,6 +149,8 @@ static gboolean check_field(const Device *dev, const char *name, GVariant *v, GE
 {
     const StateDesc *row = row_find(dev->type->state, name);
 
+    if (strcmp(name, UNPLUG_FIELD) == 0)
+        return device_unplug_check(dev, v, error);
     if (!row) {
         g_autofree char *given = error_quote(name, -1);
         return error_set(error, "State of device '%s' (%s): field '%s' is unknown to this build", dev->id,
@@ -196,6 +201,8 @@ static void apply(Device *dev, GVariant *state)
         else
             row_before(row, (char *)dev + row->offset);
     }
+    g_autoptr(GVariant) unplug = g_variant_lookup_value(state, UNPLUG_FIELD, NULL);
+    device_unplug_load(dev, unplug);
 }
 
 gboolean device_load(Device *dev, GVariant *state, GError **error)

@@ -115,6 +115,56 @@ void device_set_unplug_pending(DeviceSet *set)
     }
 }
 
+/* ---- saving ---- */
+
+#define SAVED_TYPE "(uux)"
+
+GVariant *device_unplug_save(const Device *dev)
+{
+    const struct UnplugJob *job = dev->unplug;
+
+    if (!job)
+        return NULL;
+    return g_variant_new(SAVED_TYPE, (guint32)job->phase, job->timer ? job->timeout_ms : 0, job->timer ? vm_timer_deadline(job->timer) : 0);
+}
+
+gboolean device_unplug_check(const Device *dev, GVariant *saved, GError **error)
+{
+    guint32 phase, timeout_ms;
+    gint64 deadline;
+
+    if (!g_variant_is_of_type(saved, G_VARIANT_TYPE(SAVED_TYPE)))
+        return error_set(error, "State of device '%s': field '" UNPLUG_FIELD "' has type '%s', wanted '" SAVED_TYPE "'", dev->id,
+                         g_variant_get_type_string(saved));
+    g_variant_get(saved, SAVED_TYPE, &phase, &timeout_ms, &deadline);
+    if (phase > UNPLUG_NOTIFIED)
+        return error_set(error, "State of device '%s': field '" UNPLUG_FIELD "' has phase %u, at most %u", dev->id, phase, UNPLUG_NOTIFIED);
+    if (!dev->type->ops->unplug_request)
+        return error_set(error, "State of device '%s': field '" UNPLUG_FIELD "': guests are not asked for a %s", dev->id, dev->type->name);
+    return TRUE;
+}
+
+void device_unplug_load(Device *dev, GVariant *saved)
+{
+    guint32 phase, timeout_ms;
+    gint64 deadline;
+
+    device_unplug_drop(dev);
+    if (dev->state == DEVICE_UNPLUG_PENDING)
+        dev->state = DEVICE_PUBLISHED;
+    if (!saved)
+        return;
+    g_variant_get(saved, SAVED_TYPE, &phase, &timeout_ms, &deadline);
+    dev->unplug = g_new0(struct UnplugJob, 1);
+    dev->state = DEVICE_UNPLUG_PENDING;
+    dev->unplug->phase = (UnplugPhase)phase;
+    if (!timeout_ms)
+        return;
+    dev->unplug->timeout_ms = timeout_ms;
+    dev->unplug->timer = vm_timer_new(device_set_vm(dev->set), NULL, timed_out, dev);
+    vm_timer_set(dev->unplug->timer, deadline);
+}
+
 /* ---- asking ---- */
 
 static void set_timeout(Device *dev, guint32 timeout_ms)

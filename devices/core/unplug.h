@@ -33,5 +33,14 @@ void device_unplug_refused(Device *dev, const char *reason);
 /* There is no guest any more (reset, power-off): every device asked for is gone, but one that can not be spared. */
 void device_set_unplug_pending(DeviceSet *set);
 
+/* ---- saving (state.c): an open request is a field of its device's record ---- */
+
+#define UNPLUG_FIELD "unplug"
+/* (phase, timeout in ms, its instant on the virtual clock); NULL: there is none. */
+GVariant *device_unplug_save(const Device *dev);
+gboolean  device_unplug_check(const Device *dev, GVariant *saved, GError **error);
+/* SAVED (checked) or NULL is what DEV is asked for now; nobody is told of what was before. */
+void      device_unplug_load(Device *dev, GVariant *saved);
+
 /* Whether DEV is asked for; then PHASE, and LEFT_MS to the timeout (-1: none). */
 gboolean device_unplug_info(const Device *dev, UnplugPhase *phase, gint64 *left_ms);

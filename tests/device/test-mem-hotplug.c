@@ -288,6 +288,93 @@ static void test_save_load(void)
     board_test_clear(&b);
 }
 
+static void load(Device *dimm, GVariant *state, const char *message)
+{
+    g_autoptr(GVariant) owned = g_variant_ref_sink(state);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(device_load(dimm, owned, &error) == !message);
+    if (message)
+        g_assert_cmpstr(error->message, ==, message);
+}
+
+static GVariant *record(guint32 phase, guint32 timeout_ms, gint64 deadline)
+{
+    return g_variant_new_parsed("{'unplug': <(%u, %u, %x)>}", phase, timeout_ms, deadline);
+}
+
+/* A request goes with its device, and ends where that is: by its timeout, a refusal or an eject. */
+static void test_request_moves(void)
+{
+    enum { TIMEOUT, REFUSAL, EJECT, WITHOUT, WAYS };
+
+    for (guint end = 0; end < WAYS; end++) {
+        g_autoptr(GError) error = NULL;
+        BoardTest a, b;
+        UnplugPhase phase;
+        gint64 left;
+        init(&a);
+        init(&b);
+        Device *from = plug_dimm(&a, "d", GIB, ""), *to = plug_dimm(&b, "d", GIB, "");
+        g_assert_true(device_unplug(from, &(UnplugHow){ .timeout_ms = 500 }, &error));
+        g_assert_cmphex(flags_of(&a, 1), ==, 7);
+        outb(&a, FLAGS, 4);
+        step(&a, 200 * NS_PER_MS);
+        board_test_settle();
+        g_autoptr(GVariant) saved = device_save(from);
+        board_test_move(&a, &b, "acpi-mem-hotplug");
+        load(to, g_variant_ref(saved), NULL);
+        g_assert_true(device_unplug_info(to, &phase, &left) && phase == UNPLUG_NOTIFIED && left == 300);
+        g_assert_cmpint(to->state, ==, DEVICE_UNPLUG_PENDING);
+        g_autoptr(GVariant) again = device_save(to);
+        g_assert_true(g_variant_equal(saved, again));
+        flags_of(&b, 1);
+        if (end == TIMEOUT) {
+            step(&b, 299 * NS_PER_MS);
+            board_test_ends(&b, "");
+            step(&b, NS_PER_MS);
+            board_test_ends(&b, " d stays: the guest did not let go of it within 500 ms");
+        } else if (end == REFUSAL) {
+            outl(&b, OST_EVENT, 3);
+            outl(&b, OST_STATUS, 0x80);
+            board_test_settle();
+            board_test_ends(&b, " d stays: the guest refused: ejection not supported (_OST status 0x80)");
+        } else if (end == EJECT) {
+            outb(&b, FLAGS, 8);
+            board_test_settle();
+            board_test_ends(&b, " d gone");
+        } else {
+            load(to, g_variant_new("a{sv}", NULL), NULL); /* a record without one ends it, and nobody is told */
+            g_assert_false(device_unplug_info(to, &phase, &left));
+            g_assert_cmpint(to->state, ==, DEVICE_PUBLISHED);
+            step(&b, NS_PER_S);
+            board_test_ends(&b, "");
+        }
+        board_test_clear(&a);
+        board_test_clear(&b);
+    }
+}
+
+static void test_request_checked(void)
+{
+    BoardTest t;
+    UnplugPhase phase;
+    gint64 left;
+
+    init(&t);
+    Device *dimm = plug_dimm(&t, "d", GIB, "");
+    load(dimm, record(2, 0, 0), "State of device 'd': field 'unplug' has phase 2, at most 1");
+    load(dimm, g_variant_new_parsed("{'unplug': <true>}"), "State of device 'd': field 'unplug' has type 'b', wanted '(uux)'");
+    load(device_set_board(t.set), record(0, 0, 0), "State of device 'board.0': field 'unplug': guests are not asked for a board");
+    g_assert_false(device_unplug_info(dimm, &phase, &left));
+    load(dimm, record(0, 5, -1), NULL); /* long past: it fails at once */
+    step(&t, 1);
+    board_test_ends(&t, " d stays: the guest did not let go of it within 5 ms");
+    load(dimm, record(1, 0, 7), NULL);
+    g_assert_true(device_unplug_info(dimm, &phase, &left) && phase == UNPLUG_NOTIFIED && left == -1);
+    board_test_clear(&t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -301,5 +388,7 @@ int main(int argc, char **argv)
     g_test_add_func("/mem-hotplug/cold", test_cold);
     g_test_add_func("/mem-hotplug/invalid-accesses", test_invalid_accesses);
     g_test_add_func("/mem-hotplug/save-load", test_save_load);
+    g_test_add_func("/mem-hotplug/request-moves", test_request_moves);
+    g_test_add_func("/mem-hotplug/request-checked", test_request_checked);
     return g_test_run();
 }

@@ -75,6 +75,7 @@ static void test_state_rows(void)
             g_assert_cmpuint(row->offset, >=, sizeof(Device));
             g_assert_cmpuint(row->offset + row->size, <=, device_types[i]->size);
             g_assert_nonnull(row->since);
+            g_assert_cmpstr(row->name, !=, "unplug"); /* core/unplug.h */
             g_assert_true(g_hash_table_add(names, (gpointer)row->name));
         }
     }
