@@ -234,7 +234,7 @@ void cpu_hotplug_notify(DeviceSet *set, guint index)
     h->present[index] = 1;
     h->inserting[index] = 1;
     g_mutex_unlock(&h->dev.lock); /* the PM block has a lock of its own */
-    pm_gpe_set(set, CPU_HOTPLUG_GPE);
+    pm_gpe_plugged(set, CPU_HOTPLUG_GPE);
 }
 
 void cpu_hotplug_request_remove(DeviceSet *set, guint index)

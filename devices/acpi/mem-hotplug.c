@@ -205,7 +205,7 @@ void mem_hotplug_notify(DeviceSet *set, guint index)
         mirror(h, index);
         h->inserting[index] = 1;
     }
-    pm_gpe_set(set, MEM_HOTPLUG_GPE); /* the PM block has a lock of its own */
+    pm_gpe_plugged(set, MEM_HOTPLUG_GPE); /* the PM block has a lock of its own */
 }
 
 void mem_hotplug_request_remove(DeviceSet *set, guint index)

@@ -230,6 +230,15 @@ void     device_plug_rollback(Device *dev);
  * Errors: in use by another (names it). */
 gboolean device_remove(Device *dev, GError **error);
 
+/* Several plugs as one: devices are published between the two (which nest), and what their guest is told is told at the end, when all
+ * are there. Everything that can fail comes before, as realize does. */
+void     device_plug_begin(DeviceSet *set);
+void     device_plug_end(DeviceSet *set);
+/* For whoever hears of devices that come and go (bus, hotplug controller): FN(USER) is called once at the end of the bracket, however often it
+ * was asked for, and at once where there is none. Order of the first requests; no device lock held. USER that goes before cancels. */
+void     device_plug_settle(DeviceSet *set, void (*fn)(gpointer user), gpointer user);
+void     device_plug_settle_cancel(DeviceSet *set, gpointer user);
+
 /* Whether the machine has run its first instruction: from then on only HOTPLUG types plug, and DIMMs are device memory. */
 void     device_set_started(DeviceSet *set);
 gboolean device_set_is_started(const DeviceSet *set);

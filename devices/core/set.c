@@ -24,6 +24,7 @@ DeviceSet *device_set_new(Vm *vm, const DeviceObserver *observer, gpointer user)
     set->claims = g_array_new(FALSE, FALSE, sizeof(Claim));
     set->links = g_array_new(FALSE, FALSE, sizeof(Link));
     set->boot = g_array_new(FALSE, FALSE, sizeof(BootPlace));
+    set->settle = g_array_new(FALSE, FALSE, sizeof(Settle));
     g_array_set_clear_func(set->boot, boot_place_clear);
     return set;
 }
@@ -42,6 +43,7 @@ void device_set_free(DeviceSet *set)
     g_array_free(set->claims, TRUE);
     g_array_free(set->links, TRUE);
     g_array_free(set->boot, TRUE);
+    g_array_free(set->settle, TRUE);
     g_free(set);
 }
 

@@ -21,6 +21,11 @@ typedef struct {
     char   *path; /* owned */
 } BootPlace;
 
+typedef struct {
+    void   (*fn)(gpointer user); /* NULL: cancelled */
+    gpointer user;
+} Settle;
+
 #define BOOTINDEX "bootindex"
 
 struct DeviceSet {
@@ -36,6 +41,8 @@ struct DeviceSet {
     GArray               *claims;   /* of Claim */
     GArray               *links;    /* of Link */
     GArray               *boot;     /* of BootPlace */
+    GArray               *settle;   /* of Settle: what waits for the end of the bracket */
+    guint                 brackets; /* open ones */
     Device               *board;
     guint                 next_seq;
     gboolean              started;

@@ -80,6 +80,7 @@ void pci_bus_free(PciBus *bus)
     PciHost *host = bus->host;
     for (guint i = 0; i < bus->n_devfns; i++)
         g_assert(!bus->claimed[i]);
+    device_plug_settle_cancel(host->set, bus);
     g_mutex_lock(&host->lock);
     for (guint i = 0; i < G_N_ELEMENTS(host->route); i++) {
         if (host->route[i] == bus)
@@ -169,10 +170,18 @@ void pci_bus_numbers_changed(PciFunction *bridge)
 
 /* ---- coming and going ---- */
 
-static void below_changed(const PciBus *bus)
+static void tell_bridge(gpointer user)
+{
+    const PciBus *bus = user;
+
+    bus->bridge->below_changed(bus->bridge);
+}
+
+/* Several functions of a slot that come together are one event. */
+static void below_changed(PciBus *bus)
 {
     if (bus->bridge && bus->bridge->below_changed)
-        bus->bridge->below_changed(bus->bridge);
+        device_plug_settle(bus->host->set, tell_bridge, bus);
 }
 
 gboolean pci_bus_claim(PciBus *bus, PciFunction *fn, GError **error)

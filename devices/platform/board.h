@@ -47,6 +47,8 @@ void     board_shadow_unmap(DeviceSet *set);
 
 /* Raises or clears a GPE0 status bit; the SCI follows the enable bits. [any] */
 void pm_gpe_set(DeviceSet *set, guint bit);
+/* The same for what was plugged: at the end of the bracket (device_plug_begin()), all bits of it together, so that there is one interrupt. Main thread. */
+void pm_gpe_plugged(DeviceSet *set, guint bit);
 /* Presses the power button: PM1_STS.PWRBTN and SCI. [any] */
 void pm_power_button(DeviceSet *set);
 guint16 pm_base(DeviceSet *set);

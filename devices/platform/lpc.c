@@ -42,6 +42,7 @@ typedef struct {
     guint32     pm_at; /* where the block is; 0: nowhere. Main thread */
     guint       sci_gsi;
     Deferred   *move;
+    guint64     gpe_due; /* what plugging raises at the end of the bracket. Main thread */
 } Lpc;
 
 static Lpc *lpc_of(DeviceSet *set)
@@ -381,14 +382,34 @@ const DeviceType lpc_type = {
 
 /* ---- for others ---- */
 
+static void gpe_raise(Lpc *lpc, guint64 bits)
+{
+    LOCK_SCOPE(&lpc->dev.lock);
+    lpc->pm.gpe_sts |= bits;
+    pm_update(&lpc->pm);
+}
+
 void pm_gpe_set(DeviceSet *set, guint bit)
+{
+    g_assert(bit < 64);
+    gpe_raise(lpc_of(set), G_GUINT64_CONSTANT(1) << bit);
+}
+
+static void raise_due(gpointer user)
+{
+    Lpc *lpc = user;
+
+    gpe_raise(lpc, lpc->gpe_due);
+    lpc->gpe_due = 0;
+}
+
+void pm_gpe_plugged(DeviceSet *set, guint bit)
 {
     Lpc *lpc = lpc_of(set);
 
     g_assert(bit < 64);
-    LOCK_SCOPE(&lpc->dev.lock);
-    lpc->pm.gpe_sts |= G_GUINT64_CONSTANT(1) << bit;
-    pm_update(&lpc->pm);
+    lpc->gpe_due |= G_GUINT64_CONSTANT(1) << bit;
+    device_plug_settle(set, raise_due, lpc);
 }
 
 void pm_power_button(DeviceSet *set)

@@ -55,6 +55,59 @@ static void test_board_that_fails(void)
     g_assert_nonnull(device_set_board(rig->set));
 }
 
+/* ---- several as one ---- */
+
+static void settled(gpointer user)
+{
+    note(user, "settled");
+}
+
+/* A controller that goes on: what is asked for at the end is done at the end. */
+static void settled_twice(gpointer user)
+{
+    Device *dev = user;
+
+    note(dev, "again");
+    device_plug_settle(dev->set, settled, dev);
+}
+
+static void test_bracket(void)
+{
+    g_autoptr(Rig) rig = rig_with_board();
+    Device *one = device_plug_realize(rig->set, rig_bag("{\"driver\":\"gadget\",\"id\":\"one\"}", NULL), NULL);
+    Device *two = device_plug_realize(rig->set, rig_bag("{\"driver\":\"gadget\",\"id\":\"two\"}", NULL), NULL);
+
+    g_string_truncate(journal, 0);
+    device_plug_begin(rig->set);
+    device_plug_publish(one);
+    device_plug_settle(rig->set, settled_twice, two);
+    device_plug_settle(rig->set, settled, one);
+    device_plug_begin(rig->set);
+    device_plug_publish(two);
+    device_plug_settle(rig->set, settled, one);
+    device_plug_end(rig->set);
+    journal_is("one:publish two:publish"); /* the inner end is none */
+    device_plug_end(rig->set);
+    journal_is("two:again one:settled two:settled");
+    device_plug_settle(rig->set, settled, one);
+    journal_is("one:settled"); /* no bracket: at once */
+}
+
+static void test_bracket_cancel(void)
+{
+    g_autoptr(Rig) rig = rig_with_board();
+    Device *one = rig_plug(rig, "{\"driver\":\"gadget\",\"id\":\"one\"}");
+    Device *two = rig_plug(rig, "{\"driver\":\"gadget\",\"id\":\"two\"}");
+
+    g_string_truncate(journal, 0);
+    device_plug_begin(rig->set);
+    device_plug_settle(rig->set, settled, one);
+    device_plug_settle(rig->set, settled, two);
+    device_plug_settle_cancel(rig->set, one);
+    device_plug_end(rig->set);
+    journal_is("two:settled");
+}
+
 /* ---- who may be plugged ---- */
 
 static void test_board_first(void)
@@ -367,6 +420,8 @@ int main(int argc, char **argv)
     g_test_add_func("/core/rollback-of-realized", test_rollback_of_realized);
     g_test_add_func("/core/failures-leave-nothing", test_failures_leave_nothing);
     g_test_add_func("/core/board-that-fails", test_board_that_fails);
+    g_test_add_func("/core/bracket", test_bracket);
+    g_test_add_func("/core/bracket-cancel", test_bracket_cancel);
     g_test_add_func("/core/board-first", test_board_first);
     g_test_add_func("/core/singleton", test_singleton);
     g_test_add_func("/core/started", test_started);

@@ -96,6 +96,31 @@ static void test_gpe(void)
     board_test_clear(&t);
 }
 
+/* What is plugged together raises the interrupt once, with all bits. */
+static void test_gpe_of_several(void)
+{
+    BoardTest t;
+
+    board_test_init(&t, BOARD_DEFAULT);
+    outb(&t, GPE0_EN, 0x0e);
+    device_plug_begin(t.set);
+    pm_gpe_plugged(t.set, 2);
+    pm_gpe_plugged(t.set, 3);
+    pm_gpe_plugged(t.set, 2);
+    g_assert_cmpuint(inl(&t, GPE0_STS), ==, 0);
+    g_assert_false(irq_pin_level(t.vm, SCI));
+    pm_gpe_set(t.set, 1); /* not by plugging: does not wait */
+    g_assert_cmpuint(inl(&t, GPE0_STS), ==, 0x02);
+    outb(&t, GPE0_STS, 0x02);
+    device_plug_end(t.set);
+    g_assert_cmpuint(inl(&t, GPE0_STS), ==, 0x0c);
+    g_assert_true(irq_pin_level(t.vm, SCI));
+    outb(&t, GPE0_STS, 0x0c);
+    pm_gpe_plugged(t.set, 3); /* no bracket: at once, and nothing of before */
+    g_assert_cmpuint(inl(&t, GPE0_STS), ==, 0x08);
+    board_test_clear(&t);
+}
+
 static void test_power_off(void)
 {
     BoardTest t;
@@ -321,6 +346,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lpc/pm-timer/carry", test_timer_carry);
     g_test_add_func("/lpc/power-button", test_power_button);
     g_test_add_func("/lpc/gpe", test_gpe);
+    g_test_add_func("/lpc/gpe-of-several", test_gpe_of_several);
     g_test_add_func("/lpc/power-off", test_power_off);
     g_test_add_func("/lpc/smi-en", test_smi_en);
     g_test_add_func("/lpc/resets", test_resets);

@@ -399,6 +399,43 @@ static void test_slot_plug(void)
     board_test_clear(&s.t);
 }
 
+/* Two functions that come together are one change, when both are there. */
+static void test_slot_plug_several(void)
+{
+    Slot s;
+    g_autoptr(GError) error = NULL;
+
+    slot_start(&s);
+    Device *d0 = pci_realize(&s.t, "pci-testdev", "{\"id\": \"d0\", \"bus\": \"rp\", \"addr\": \"0\", \"multifunction\": true}", &error);
+    Device *d1 = pci_realize(&s.t, "pci-testdev", "{\"id\": \"d1\", \"bus\": \"rp\", \"addr\": \"0.1\"}", &error);
+    g_assert_no_error(error);
+    device_plug_begin(s.t.set);
+    device_plug_publish(d0);
+    g_assert_cmphex(slot_status(&s), ==, 0);
+    device_plug_publish(d1);
+    g_assert_cmphex(slot_status(&s), ==, 0);
+    device_plug_end(s.t.set);
+    g_assert_cmphex(slot_status(&s), ==, PDS | PDC);
+    slot_clear(&s, PDC);
+    g_assert_true(device_remove(d1, NULL));
+    g_assert_cmphex(slot_status(&s), ==, PDS); /* one is left */
+    board_test_clear(&s.t);
+}
+
+/* The port goes, and with it what it would have been told. */
+static void test_slot_goes_in_bracket(void)
+{
+    BoardTest t;
+
+    start_port(&t, "rp", TRUE);
+    device_plug_begin(t.set);
+    Device *d = pci_plug(&t, "pci-testdev", "{\"id\": \"d\", \"bus\": \"rp\"}");
+    g_assert_true(device_remove(d, NULL));
+    g_assert_true(device_remove(device_set_find(t.set, NS_DEVICE, "rp"), NULL));
+    device_plug_end(t.set);
+    board_test_clear(&t);
+}
+
 static void test_slot_unplug(void)
 {
     Slot s;
@@ -551,6 +588,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pci-bridge/assign/windows", test_assign);
     g_test_add_func("/pci-bridge/assign/tight", test_assign_tight);
     g_test_add_func("/pci-bridge/slot/plug", test_slot_plug);
+    g_test_add_func("/pci-bridge/slot/plug-several", test_slot_plug_several);
+    g_test_add_func("/pci-bridge/slot/goes-in-bracket", test_slot_goes_in_bracket);
     g_test_add_func("/pci-bridge/slot/unplug", test_slot_unplug);
     g_test_add_func("/pci-bridge/slot/surprise", test_slot_surprise);
     g_test_add_func("/pci-bridge/slot/interrupt", test_slot_interrupt);
