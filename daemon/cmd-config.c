@@ -2,9 +2,8 @@
 /*
  * cmd-config.c - the configuration out and in, and the guest-ABI fingerprint.
  *
- * Out: what the manager said, and nothing else; each thing's own property bag knows which rows were configured. In: one transaction.
- * Everything in the document is realized first and published only when all of it was; a failure rolls back in
- * reverse, so that nothing of it remains. A dry run is the same transaction, always rolled back.
+ * Out: what the manager said, and nothing else; each thing's own property bag knows which rows were configured. In: one transaction
+ * (transaction.c), in which a device may refer to one before it.
  */
 #include "../common/util.h"
 #include "../devices/core/abi.h"
@@ -105,43 +104,6 @@ gboolean cmd_query_machine_config(Machine *m, QmpRequest *req, const QueryMachin
 
 /* ---- in ---- */
 
-/* Realizes BAG as part of the transaction DONE. */
-static gboolean load_one(Machine *m, PropBag *bag, GPtrArray *done, GError **error)
-{
-    Device *board;
-    Device *dev = machine_plug_realize(m, bag, &board, error);
-
-    if (board)
-        g_ptr_array_add(done, board);
-    if (dev)
-        g_ptr_array_add(done, dev);
-    return dev != NULL;
-}
-
-static gboolean load_bags(Machine *m, const GPtrArray *bags, GPtrArray *done, GError **error)
-{
-    for (guint i = 0; bags && i < bags->len; i++) {
-        if (!load_one(m, prop_bag_copy(g_ptr_array_index(bags, i)), done, error))
-            return FALSE;
-    }
-    return TRUE;
-}
-
-static gboolean load_all(Machine *m, QmpRequest *req, const MachineConfig *config, GPtrArray *done, GError **error)
-{
-    for (guint i = 0; config->chardevs && i < config->chardevs->len; i++) {
-        PropBag *bag = chardev_bag_from_args(req, g_ptr_array_index(config->chardevs, i), error);
-        if (!bag)
-            return FALSE;
-        int named = chardev_bag_named_fd(bag);
-        if (!load_one(m, bag, done, error)) {
-            auto_fd_close(named);
-            return FALSE;
-        }
-    }
-    return load_bags(m, config->objects, done, error) && load_bags(m, config->devices, done, error);
-}
-
 static guint length(const GPtrArray *list)
 {
     return list ? list->len : 0;
@@ -150,19 +112,9 @@ static guint length(const GPtrArray *list)
 gboolean cmd_machine_config_load(Machine *m, QmpRequest *req, const MachineConfigLoadArgs *args,
                                  MachineConfigLoaded **ret, GError **error)
 {
-    g_autoptr(GPtrArray) done = g_ptr_array_new();
+    gboolean dry_run = args->has_dry_run && args->dry_run;
 
-    if (!machine_check_alive(m, "machine-config-load", error))
-        return FALSE;
-    gboolean ok = load_all(m, req, args->config, done, error);
-    gboolean keep = ok && !(args->has_dry_run && args->dry_run);
-    for (guint i = 0; keep && i < done->len; i++)
-        device_plug_publish(g_ptr_array_index(done, i));
-    for (guint i = 0; keep && args->config->chardevs && i < args->config->chardevs->len; i++)
-        chardev_use_up_name(req, g_ptr_array_index(args->config->chardevs, i));
-    for (guint i = done->len; !keep && i > 0; i--)
-        device_plug_rollback(g_ptr_array_index(done, i - 1));
-    if (!ok)
+    if (!machine_check_alive(m, "machine-config-load", error) || !plug_together(m, req, args->config, dry_run, NULL, error))
         return FALSE;
     *ret = g_new0(MachineConfigLoaded, 1);
     (*ret)->devices = length(args->config->devices);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* cmd-plug.c - device_add, device_del, object-add, object-del. How a device ends is told by machine.c. */
+/* cmd-plug.c - device_add, device-plug-transaction, device_del, object-add, object-del. How a device ends is told by machine.c. */
 #include "../devices/acpi/cpu-hotplug.h"
 #include "../devices/acpi/mem-hotplug.h"
 #include "../devices/core/unplug.h"
@@ -28,6 +28,20 @@ Device *handler_find(Machine *m, DeviceNs ns, const char *id, GError **error)
 gboolean cmd_device_add(Machine *m, QmpRequest *req, PropBag **args, GError **error)
 {
     return machine_check_alive(m, "device_add", error) && machine_plug(m, g_steal_pointer(args), error) != NULL;
+}
+
+gboolean cmd_device_plug_transaction(Machine *m, QmpRequest *req, const DevicePlugTransactionArgs *args,
+                                     DevicePlugTransactionResult **ret, GError **error)
+{
+    const MachineConfig what = { .chardevs = args->chardevs, .objects = args->objects, .devices = args->devices };
+    GPtrArray *ids;
+
+    if (!machine_check_alive(m, "device-plug-transaction", error) ||
+        !plug_together(m, req, &what, args->has_dry_run && args->dry_run, &ids, error))
+        return FALSE;
+    *ret = g_new0(DevicePlugTransactionResult, 1);
+    (*ret)->devices = ids;
+    return TRUE;
 }
 
 gboolean cmd_device_del(Machine *m, QmpRequest *req, const DeviceDelArgs *args, GError **error)

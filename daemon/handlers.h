@@ -9,6 +9,10 @@
 /* --config: loads a whole document, as machine-config-load does. */
 gboolean config_load_file(Machine *m, const char *path, GError **error);
 
+/* Plugs all of WHAT with one notification of the guest, or nothing: the error names the member. DRY_RUN: nothing in any case. IDS (or NULL) gets the ids
+ * of the devices, those that were generated too; free with g_ptr_array_unref(). (transaction.c) */
+gboolean plug_together(Machine *m, QmpRequest *req, const MachineConfig *what, gboolean dry_run, GPtrArray **ids, GError **error);
+
 /* A chardev's configuration in chardev-add's shape, both ways (cmd-char.c). */
 PropBag             *chardev_bag_from_args(QmpRequest *req, const ChardevAddArguments *args, GError **error);
 ChardevAddArguments *chardev_args_from_bag(const PropBag *bag);
