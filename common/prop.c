@@ -45,8 +45,9 @@ const PropTable *prop_table_find(const char *name)
 
 int prop_table_row(const PropTable *table, const char *name)
 {
-    for (guint i = 0; i < table->n_rows; i++) {
-        if (strcmp(table->rows[i].name, name) == 0)
+    for (guint i = 0; i < table->n_rows; i++) { /* CPUs have hundreds: most end with the first letter */
+        const char *row = table->rows[i].name;
+        if (row[0] == name[0] && strcmp(row, name) == 0)
             return (int)i;
     }
     return -1;

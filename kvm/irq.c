@@ -13,9 +13,9 @@
  *   - msi_vector_set() runs on a vCPU thread under a device lock. It stores the message and, if
  *     the irqfd is bound and the message changed or the vector became masked, unbinds it; then
  *     it asks for an update. It never waits.
- *   - The update runs on the main loop, once for any number of requests: it gives GSIs to
- *     vectors that have an fd and are unmasked, writes the route table if it differs from what
- *     was written, and binds. So the table is first written when the guest unmasks its first
+ *   - The update runs on the main loop, once for any number of requests, for the vectors that
+ *     asked and no other, however many there are: it gives GSIs to those that have an fd and are
+ *     unmasked, writes the route table if it differs from what was written, and binds. So the table is first written when the guest unmasks its first
  *     vector with an fd, never while a device is plugged.
  *   - An fd that is not bound is served here: a source on the main loop reads it and sends the
  *     message. Thus nothing is lost between unmasking and the update, nor where there is no
@@ -37,6 +37,7 @@
 #include <glib-unix.h>
 
 #include "../common/error.h"
+#include "../common/lock.h"
 
 #define FIRST_MSI_GSI IRQ_PINS
 #define NO_GSI (-1)
@@ -68,12 +69,16 @@ struct MsiVector {
     guint32  route_data;
     gboolean routed;
     GSource *watch; /* serves an unbound fd */
+    guint    place;  /* in the VM's array */
+    gboolean asked; /* is in the VM's list; its lock */
 };
 
 struct VmIrq {
     Pin        pins[IRQ_PINS];
     GPtrArray *lines;   /* main thread */
     GPtrArray *vectors; /* main thread */
+    GMutex     asked_lock; /* after a vector's own */
+    GPtrArray *asked;   /* vectors that an update is wanted for; asked_lock */
     GArray    *gsis;    /* of gboolean: FIRST_MSI_GSI + i in use; main thread */
     gboolean   no_irqfd;  /* the accelerator has none; main thread */
     GSource   *update;    /* ready when an update is wanted */
@@ -149,9 +154,42 @@ IrqLine *const *irq_lines(Vm *vm, guint *n)
 
 /* ---- MSI: any thread ---- */
 
-static void request_update(Vm *vm)
+/* May be asked with V's lock held. */
+static void request_update(MsiVector *v)
 {
-    g_source_set_ready_time(vm->irq->update, 0);
+    VmIrq *irq = v->vm->irq;
+
+    LOCK_SCOPE(&irq->asked_lock);
+    if (v->asked)
+        return;
+    v->asked = TRUE;
+    g_ptr_array_add(irq->asked, v);
+    g_source_set_ready_time(irq->update, 0);
+}
+
+/* V goes. */
+static void forget_update(MsiVector *v)
+{
+    VmIrq *irq = v->vm->irq;
+
+    LOCK_SCOPE(&irq->asked_lock);
+    if (v->asked)
+        g_ptr_array_remove(irq->asked, v); /* GSIs are given in the order in which they were asked for */
+}
+
+/* Those that asked so far, out of the list. */
+static GPtrArray *take_asked(VmIrq *irq)
+{
+    GPtrArray *taken = g_ptr_array_new();
+
+    LOCK_SCOPE(&irq->asked_lock);
+    for (guint i = 0; i < irq->asked->len; i++) {
+        MsiVector *v = g_ptr_array_index(irq->asked, i);
+        v->asked = FALSE;
+        g_ptr_array_add(taken, v);
+    }
+    g_ptr_array_set_size(irq->asked, 0);
+    return taken;
 }
 
 MsiVector *msi_vector_new(Vm *vm, const char *owner)
@@ -164,6 +202,7 @@ MsiVector *msi_vector_new(Vm *vm, const char *owner)
     v->fd = -1;
     v->gsi = NO_GSI;
     g_mutex_init(&v->lock);
+    v->place = vm->irq->vectors->len;
     g_ptr_array_add(vm->irq->vectors, v);
     return v;
 }
@@ -179,10 +218,11 @@ static void vector_unbind(MsiVector *v)
 
 void msi_vector_set(MsiVector *v, guint64 address, guint32 data, gboolean masked)
 {
-    gboolean changed;
+    gboolean changed, wanted;
 
     g_mutex_lock(&v->lock);
     masked = !!masked;
+    wanted = v->fd >= 0 && !(masked && v->masked); /* a masked one is bound to nothing */
     changed = v->address != address || v->data != data || v->masked != masked;
     if (changed) {
         vector_unbind(v);
@@ -190,10 +230,9 @@ void msi_vector_set(MsiVector *v, guint64 address, guint32 data, gboolean masked
         v->data = data;
         v->masked = masked;
     }
-    changed = changed && v->fd >= 0;
     g_mutex_unlock(&v->lock);
-    if (changed)
-        request_update(v->vm);
+    if (changed && wanted)
+        request_update(v);
 }
 
 void msi_vector_fire(MsiVector *v)
@@ -240,7 +279,8 @@ int msi_vector_fd(MsiVector *v, GError **error)
             error_set_errno(error, errno, "Interrupt vector of '%s': no eventfd", v->owner);
             return -1;
         }
-        request_update(v->vm);
+        if (!v->masked)
+            request_update(v);
     }
     return v->fd;
 }
@@ -388,12 +428,13 @@ static gboolean update_dispatch(GSource *source, GSourceFunc callback, gpointer 
 
     /* Before looking: a request that comes from now on makes another round. */
     g_source_set_ready_time(source, -1);
-    for (guint i = 0; i < irq->vectors->len && !irq->no_irqfd; i++)
-        write |= vector_plan_route(g_ptr_array_index(irq->vectors, i));
+    g_autoptr(GPtrArray) asked = take_asked(irq);
+    for (guint i = 0; i < asked->len && !irq->no_irqfd; i++)
+        write |= vector_plan_route(g_ptr_array_index(asked, i));
     if (write && !write_routes(vm))
         irq->no_irqfd = TRUE;
-    for (guint i = 0; i < irq->vectors->len; i++)
-        vector_bind_or_watch(g_ptr_array_index(irq->vectors, i));
+    for (guint i = 0; i < asked->len; i++)
+        vector_bind_or_watch(g_ptr_array_index(asked, i));
     return G_SOURCE_CONTINUE;
 }
 
@@ -408,9 +449,12 @@ void msi_vector_free(MsiVector *v)
     vector_unbind(v);
     g_mutex_unlock(&v->lock);
     vector_unwatch(v);
+    forget_update(v);
     /* KVM keeps the old route until the table is next written: nothing can fire it. */
     gsi_give(irq, v);
-    g_ptr_array_remove_fast(irq->vectors, v);
+    g_ptr_array_remove_index_fast(irq->vectors, v->place); /* the last one moves there */
+    if (v->place < irq->vectors->len)
+        ((MsiVector *)g_ptr_array_index(irq->vectors, v->place))->place = v->place;
     if (v->fd >= 0)
         close(v->fd);
     g_mutex_clear(&v->lock);
@@ -430,6 +474,8 @@ void vm_irq_init(Vm *vm)
         g_mutex_init(&irq->pins[i].lock);
     irq->lines = g_ptr_array_new();
     irq->vectors = g_ptr_array_new();
+    irq->asked = g_ptr_array_new();
+    g_mutex_init(&irq->asked_lock);
     irq->gsis = g_array_new(FALSE, TRUE, sizeof(gboolean));
     irq->update = g_source_new((GSourceFuncs *)&update_funcs, sizeof(UpdateSource));
     g_source_set_static_name(irq->update, "MSI routes");
@@ -447,6 +493,8 @@ void vm_irq_exit(Vm *vm)
     g_source_unref(irq->update);
     g_ptr_array_unref(irq->lines);
     g_ptr_array_unref(irq->vectors);
+    g_ptr_array_unref(irq->asked);
+    g_mutex_clear(&irq->asked_lock);
     g_array_unref(irq->gsis);
     for (guint i = 0; i < IRQ_PINS; i++)
         g_mutex_clear(&irq->pins[i].lock);

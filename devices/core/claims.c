@@ -3,7 +3,8 @@
  * claims.c - what a device reserves while it lives: address ranges, interrupt pins, and other devices.
  *
  * Claims are checked in realize, so that publish, which can not fail, never meets a conflict. Links keep a used device
- * from being removed under its user. Both are few: linear search is the simple and fast choice.
+ * from being removed under its user. Each device counts its own, so that one that has none, or whose are the latest, is
+ * gone without a look at all the others'.
  */
 #include "set.h"
 
@@ -30,6 +31,7 @@ static gboolean claim(Device *dev, const Claim *wanted, const char *prop, GError
             return conflict(dev, wanted, held, prop, error);
     }
     g_array_append_vals(claims, wanted, 1);
+    dev->n_claims++;
     return TRUE;
 }
 
@@ -57,9 +59,11 @@ void device_release_claims(Device *dev)
 {
     GArray *claims = dev->set->claims;
 
-    for (guint i = claims->len; i > 0; i--) {
-        if (g_array_index(claims, Claim, i - 1).dev == dev)
-            g_array_remove_index(claims, i - 1);
+    for (guint i = claims->len; i > 0 && dev->n_claims > 0; i--) {
+        if (g_array_index(claims, Claim, i - 1).dev != dev)
+            continue;
+        g_array_remove_index(claims, i - 1);
+        dev->n_claims--;
     }
 }
 
@@ -81,6 +85,8 @@ Device *device_link(Device *user, DeviceNs ns, const char *id, const char *type_
         return NULL;
     }
     g_array_append_vals(user->set->links, &(Link){ .user = user, .used = used }, 1);
+    user->n_uses++;
+    used->n_users++;
     return used;
 }
 
@@ -88,21 +94,33 @@ void device_unlink(Device *user, Device *used)
 {
     GArray *links = user->set->links;
 
-    for (guint i = links->len; i > 0; i--) {
+    for (guint i = links->len; i > 0 && user->n_uses > 0; i--) {
         const Link *link = &g_array_index(links, Link, i - 1);
-        if (link->user == user && (!used || link->used == used))
-            g_array_remove_index(links, i - 1);
+        if (link->user != user || (used && link->used != used))
+            continue;
+        user->n_uses--;
+        link->used->n_users--;
+        g_array_remove_index(links, i - 1);
     }
 }
 
-void device_release_links(Device *user)
+/* DEV goes, and with it what it holds; at the machine's end also what still holds it. */
+void device_release_links(Device *dev)
 {
-    device_unlink(user, NULL);
+    GArray *links = dev->set->links;
+
+    device_unlink(dev, NULL);
+    for (guint i = links->len; i > 0 && dev->n_users > 0; i--) {
+        const Link *link = &g_array_index(links, Link, i - 1);
+        if (link->used == dev)
+            device_unlink(link->user, dev);
+        i = MIN(i, links->len + 1);
+    }
 }
 
 Device *device_used_by(const Device *used)
 {
-    for (guint i = 0; i < used->set->links->len; i++) {
+    for (guint i = 0; used->n_users > 0 && i < used->set->links->len; i++) {
         const Link *link = &g_array_index(used->set->links, Link, i);
         if (link->used == used)
             return link->user;

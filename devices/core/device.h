@@ -145,6 +145,7 @@ struct Device {
     GMutex            lock;
     guint             seq;    /* plug order */
     struct UnplugJob *unplug; /* the guest was asked to let go (core/unplug.c), or NULL */
+    guint             n_claims, n_uses, n_users; /* core/claims.c: claims it holds, devices it holds, and that hold it */
     gboolean          implicit; /* brought by the core (default board): not in the plain configuration */
     gint64            guest_error_at; /* rate limit of device_guest_error() */
     guint             guest_errors;   /* since the last line logged */

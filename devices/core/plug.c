@@ -118,6 +118,17 @@ static void release_id(Device *dev)
     release_auto_id(dev->set, dev->id);
 }
 
+/* Those that go are often the last that came. */
+static void forget(GPtrArray *devices, const Device *dev)
+{
+    for (guint i = devices->len; i > 0; i--) {
+        if (g_ptr_array_index(devices, i - 1) == dev) {
+            g_ptr_array_remove_index(devices, i - 1);
+            return;
+        }
+    }
+}
+
 void device_destroy(Device *dev)
 {
     DeviceSet *set = dev->set;
@@ -134,7 +145,7 @@ void device_destroy(Device *dev)
         device_part_free(part);
     if (dev->state >= DEVICE_CONFIGURED && dev->type->ops->unrealize)
         dev->type->ops->unrealize(dev);
-    g_ptr_array_remove(set->devices, dev);
+    forget(set->devices, dev);
     release_id(dev);
     if (set->board == dev)
         set->board = NULL;

@@ -31,6 +31,7 @@ typedef struct {
     IoRegion    *region; /* main thread, as the rest */
     guint64      at;     /* where it is */
     gboolean     wanted;
+    gboolean     decoded; /* was wanted at least once */
     guint64      want;   /* where it should be */
     guint64      refused; /* where it was tried and something fixed is; PCI_BAR_UNMAPPED: nowhere */
 } Part;
@@ -303,7 +304,7 @@ static void gather_bar(Gather *g, PciFunction *fn, guint n, const Windows *windo
         Range r = { base + part->part.offset, base + part->part.offset + part->part.size - 1 };
         if (!passes(windows, bar_space(bar), &r) || !take(g->taken[bar_space(bar)], &r))
             continue;
-        part->wanted = TRUE;
+        part->wanted = part->decoded = TRUE;
         part->want = r.first;
         g_ptr_array_add(g->wanted, part);
     }
@@ -409,6 +410,18 @@ void pci_reserve(PciBus *root, PciFixed which, IoSpace space, guint64 base, guin
     map->fixed[which].space = space;
     map->fixed[which].range = (Range){ base, base + (size - 1) };
     pci_map_update(map);
+}
+
+gboolean pci_bars_decoded(const PciFunction *fn)
+{
+    for (guint n = 0; fn->bars && n < PCI_BARS; n++) {
+        const GPtrArray *parts = fn->bars[n].parts;
+        for (guint i = 0; parts && i < parts->len; i++) {
+            if (((const Part *)g_ptr_array_index(parts, i))->decoded)
+                return TRUE;
+        }
+    }
+    return FALSE;
 }
 
 /* ---- writes ---- */

@@ -33,6 +33,7 @@ static PciBus *bus_new(PciHost *host, const char *name, guint n_slots, gboolean 
     bus->claimed = g_new0(PciFunction *, bus->n_devfns);
     bus->visible = g_new0(PciFunction *, bus->n_devfns);
     g_ptr_array_add(host->buses, bus);
+    g_hash_table_insert(host->by_name, bus->name, bus);
     return bus;
 }
 
@@ -44,6 +45,7 @@ PciBus *pci_bus_new(DeviceSet *set, const char *name)
     host->vm = device_set_vm(set);
     g_mutex_init(&host->lock);
     host->buses = g_ptr_array_new();
+    host->by_name = g_hash_table_new(g_str_hash, g_str_equal);
     host->work = deferred_new(host->vm, work_due, host);
     host->map = pci_map_new(host);
     host->intx = pci_intx_new(host);
@@ -69,6 +71,7 @@ static void host_free(PciHost *host)
     pci_map_free(host->map);
     pci_intx_free(host->intx);
     g_ptr_array_unref(host->buses);
+    g_hash_table_unref(host->by_name);
     g_mutex_clear(&host->lock);
     g_free(host);
 }
@@ -88,6 +91,7 @@ void pci_bus_free(PciBus *bus)
     }
     g_mutex_unlock(&host->lock);
     g_ptr_array_remove(host->buses, bus);
+    g_hash_table_remove(host->by_name, bus->name);
     if (bus->bridge)
         bus->bridge->secondary = NULL;
     if (bus == host->root)
@@ -109,12 +113,7 @@ PciBus *pci_bus_find(DeviceSet *set, const char *name)
 {
     PciBus *root = pci_root_bus(set);
 
-    for (guint i = 0; root && i < root->host->buses->len; i++) {
-        PciBus *bus = g_ptr_array_index(root->host->buses, i);
-        if (strcmp(bus->name, name) == 0)
-            return bus;
-    }
-    return NULL;
+    return root ? g_hash_table_lookup(root->host->by_name, name) : NULL;
 }
 
 PciFunction *pci_bus_bridge(const PciBus *bus)
@@ -225,7 +224,7 @@ void pci_bus_remove(PciBus *bus, PciFunction *fn)
     fn->bus = NULL;
     if (!seen)
         return;
-    if (fn->bars)
+    if (pci_bars_decoded(fn))
         pci_map_update(host->map);
     below_changed(bus);
 }

@@ -17,64 +17,105 @@ typedef struct {
     guint16           offset;
 } Placed;
 
+/* In order of offsets. Each takes 4 bytes at least, so no more fit. */
+typedef struct {
+    Placed at[PCI_CONFIG_STORED / 4];
+    guint  n;
+} Places;
+
 /* ---- places ---- */
 
-static gboolean free_at(const GArray *placed, guint offset, guint length)
+static gboolean free_at(const Places *places, guint offset, guint length)
 {
-    for (guint i = 0; i < placed->len; i++) {
-        const Placed *p = &g_array_index(placed, Placed, i);
+    for (guint i = 0; i < places->n; i++) {
+        const Placed *p = &places->at[i];
         if (offset < p->offset + (guint)p->desc->length && p->offset < offset + length)
             return FALSE;
     }
     return TRUE;
 }
 
-static gint by_offset(gconstpointer a, gconstpointer b)
+static void insert(Places *places, const PciCapDesc *desc, guint16 offset)
 {
-    return (gint)((const Placed *)a)->offset - (gint)((const Placed *)b)->offset;
+    guint i = places->n++;
+
+    g_assert(i < G_N_ELEMENTS(places->at));
+    for (; i > 0 && places->at[i - 1].offset > offset; i--)
+        places->at[i] = places->at[i - 1];
+    places->at[i] = (Placed){ desc, offset };
+}
+
+static void append_hex(GString *text, guint v)
+{
+    guint shift = 12;
+
+    while (shift > 0 && !(v >> shift))
+        shift -= 4;
+    for (;; shift -= 4) {
+        g_string_append_c(text, "0123456789abcdef"[v >> shift & 15]);
+        if (shift == 0)
+            return;
+    }
 }
 
 char *pci_caps_plan(const PciCapDesc *caps, guint n)
 {
-    g_autoptr(GArray) placed = g_array_new(FALSE, FALSE, sizeof(Placed));
-    GString *text = g_string_new(NULL);
+    GString *text = g_string_sized_new(128);
+    Places places;
 
+    places.n = 0;
     for (guint i = 0; i < n; i++) {
-        Placed p = { &caps[i], caps[i].offset };
-        if (p.offset == 0)
-            p.offset = caps[i].version ? FIRST_EXT : FIRST_CAP;
-        while (!free_at(placed, p.offset, caps[i].length))
-            p.offset += 4;
-        g_array_append_val(placed, p);
+        guint16 offset = caps[i].offset;
+        if (offset == 0)
+            offset = caps[i].version ? FIRST_EXT : FIRST_CAP;
+        while (!free_at(&places, offset, caps[i].length))
+            offset += 4;
+        insert(&places, &caps[i], offset);
     }
-    g_array_sort(placed, by_offset);
-    for (guint i = 0; i < placed->len; i++) {
-        const Placed *p = &g_array_index(placed, Placed, i);
-        g_string_append_printf(text, "%s%s@%x", i ? "," : "", p->desc->name, p->offset);
+    for (guint i = 0; i < places.n; i++) {
+        if (i > 0)
+            g_string_append_c(text, ',');
+        g_string_append(text, places.at[i].desc->name);
+        g_string_append_c(text, '@');
+        append_hex(text, places.at[i].offset);
     }
     return g_string_free(text, FALSE);
 }
 
-static const PciCapDesc *find(const PciCapDesc *caps, guint n, const char *name)
+static const PciCapDesc *find(const PciCapDesc *caps, guint n, const char *name, gsize len)
 {
     for (guint i = 0; i < n; i++) {
-        if (strcmp(caps[i].name, name) == 0)
+        if (strncmp(caps[i].name, name, len) == 0 && caps[i].name[len] == '\0')
             return &caps[i];
     }
     return NULL;
 }
 
-/* One "name@offset" of the text. */
-static gboolean parse(const char *item, const PciCapDesc *caps, guint n, Placed *out)
+/* The LEN characters at TEXT as a hexadecimal number of at most three digits. */
+static gboolean parse_offset(const char *text, gsize len, guint16 *out)
 {
-    const char *at = strchr(item, '@');
-    guint64 offset;
+    guint v = 0;
 
-    if (!at || !g_ascii_string_to_unsigned(at + 1, 16, 0, PCI_CONFIG_STORED, &offset, NULL))
+    if (len < 1 || len > 3)
         return FALSE;
-    g_autofree char *name = g_strndup(item, (gsize)(at - item));
-    out->desc = find(caps, n, name);
-    out->offset = (guint16)offset;
+    for (gsize i = 0; i < len; i++) {
+        gint digit = g_ascii_xdigit_value(text[i]);
+        if (digit < 0)
+            return FALSE;
+        v = v << 4 | (guint)digit;
+    }
+    *out = (guint16)v;
+    return TRUE;
+}
+
+/* One "name@offset" of the text, LEN characters. */
+static gboolean parse(const char *item, gsize len, const PciCapDesc *caps, guint n, Placed *out)
+{
+    const char *at = memchr(item, '@', len);
+
+    if (!at || !parse_offset(at + 1, len - (gsize)(at + 1 - item), &out->offset))
+        return FALSE;
+    out->desc = find(caps, n, item, (gsize)(at - item));
     return out->desc != NULL;
 }
 
@@ -86,52 +127,53 @@ static gboolean in_place(const Placed *p)
     return p->offset % 4 == 0 && p->offset >= first && p->offset + p->desc->length <= end;
 }
 
-static gboolean twice(const GArray *placed, const Placed *p)
+static gboolean twice(const Places *places, const Placed *p)
 {
-    for (guint i = 0; i < placed->len; i++) {
-        if (g_array_index(placed, Placed, i).desc == p->desc)
+    for (guint i = 0; i < places->n; i++) {
+        if (places->at[i].desc == p->desc)
             return TRUE;
     }
     return FALSE;
 }
 
-/* The places that TEXT names, sorted; NULL with the item that is wrong in *BAD (caller frees). */
-static GArray *read_text(const char *text, const PciCapDesc *caps, guint n, char **bad)
+/* The places that TEXT names. FALSE: the item that is wrong is the *LEN characters at *BAD. */
+static gboolean read_text(const char *text, const PciCapDesc *caps, guint n, Places *out, const char **bad, gsize *bad_len)
 {
-    g_autoptr(GArray) placed = g_array_new(FALSE, FALSE, sizeof(Placed));
-    g_auto(GStrv) items = g_strsplit(text, ",", -1);
+    const char *item = *text ? text : NULL;
 
-    for (guint i = 0; items[i]; i++) {
+    out->n = 0;
+    while (item) {
+        gsize len = strcspn(item, ",");
         Placed p;
-        if (!parse(items[i], caps, n, &p) || !in_place(&p) || twice(placed, &p) ||
-            !free_at(placed, p.offset, p.desc->length)) {
-            *bad = g_strdup(items[i]);
-            return NULL;
+        if (!parse(item, len, caps, n, &p) || !in_place(&p) || twice(out, &p) || !free_at(out, p.offset, p.desc->length)) {
+            *bad = item;
+            *bad_len = len;
+            return FALSE;
         }
-        g_array_append_val(placed, p);
+        insert(out, p.desc, p.offset);
+        item = item[len] ? item + len + 1 : NULL;
     }
-    g_array_sort(placed, by_offset);
-    return g_steal_pointer(&placed);
+    return TRUE;
 }
 
 gboolean pci_caps_check(const Device *dev, const char *text, const PciCapDesc *caps, guint n,
                         GError **error)
 {
-    g_autofree char *bad = NULL;
-    g_autoptr(GArray) placed = read_text(text, caps, n, &bad);
+    const Placed *ext = NULL;
+    const char *bad;
+    gsize bad_len;
+    Places places;
 
-    if (!placed) {
-        g_autofree char *given = error_quote(bad, -1);
+    if (!read_text(text, caps, n, &places, &bad, &bad_len)) {
+        g_autofree char *given = error_quote(bad, (gssize)bad_len);
         return error_set(error,
                          "Property 'capabilities' of device '%s': '%s' is not a capability of "
                          "this type at a free offset",
                          dev->id, given);
     }
-    const Placed *ext = NULL;
-    for (guint i = 0; i < placed->len && !ext; i++) {
-        const Placed *p = &g_array_index(placed, Placed, i);
-        if (p->desc->version)
-            ext = p;
+    for (guint i = 0; i < places.n && !ext; i++) {
+        if (places.at[i].desc->version)
+            ext = &places.at[i];
     }
     if (ext && ext->offset != FIRST_EXT)
         return error_set(error,
@@ -155,12 +197,14 @@ guint16 pci_caps_offset(const char *text, const char *name)
 
 void pci_caps_build(PciFunction *fn, const char *text, const PciCapDesc *caps, guint n)
 {
-    g_autofree char *bad = NULL;
-    g_autoptr(GArray) placed = read_text(text, caps, n, &bad);
     guint16 last = 0, last_ext = 0;
+    const char *bad;
+    gsize bad_len;
+    Places places;
 
-    for (guint i = 0; placed && i < placed->len; i++) {
-        const Placed *p = &g_array_index(placed, Placed, i);
+    read_text(text, caps, n, &places, &bad, &bad_len); /* checked: all of it is good */
+    for (guint i = 0; i < places.n; i++) {
+        const Placed *p = &places.at[i];
         if (p->desc->version) {
             le32_put(fn->config + p->offset, p->desc->id | (guint32)p->desc->version << 16);
             if (last_ext)

@@ -14,6 +14,7 @@ struct PciHost {
     GMutex     lock;       /* visible functions and routes; before device locks */
     PciBus    *root;
     GPtrArray *buses;      /* main thread; parents first */
+    GHashTable *by_name;   /* main thread; of PciBus */
     PciBus    *route[256]; /* lock: the bus that a number reaches */
     gint       stale;      /* atomic: a bridge's numbers changed */
     Deferred  *work;
@@ -38,6 +39,8 @@ PciMap *pci_map_new(PciHost *host);
 void    pci_map_free(PciMap *map);
 /* Brings every BAR to where its registers have it. Main thread, no lock held. */
 void    pci_map_update(PciMap *map);
+/* Whether the function has, or had at any time, a part in the map: to take it out of the map changes that. Main thread. */
+gboolean pci_bars_decoded(const PciFunction *fn);
 /* After a write that changed something: asks for an update if BARs or windows moved. Lock held. */
 void    pci_decode_written(PciFunction *fn, guint16 offset, unsigned size, guint32 old_value);
 

@@ -20,23 +20,34 @@ static const PciDeviceConfig *config_of(const Device *dev)
 
 /* ---- addresses ---- */
 
+/* A hexadecimal number up to MAX at *TEXT, with 0x or without; *TEXT is then behind it. */
+static gboolean parse_hex(const char **text, guint max, guint *out)
+{
+    const char *p = *text;
+
+    if (p[0] == '0' && (p[1] == 'x' || p[1] == 'X'))
+        p += 2;
+    if (g_ascii_xdigit_value(*p) < 0)
+        return FALSE;
+    for (*out = 0; g_ascii_xdigit_value(*p) >= 0 && *out <= max; p++)
+        *out = *out << 4 | (guint)g_ascii_xdigit_value(*p);
+    *text = p;
+    return *out <= max;
+}
+
 static gboolean parse_addr(const char *text, guint *devfn)
 {
-    g_auto(GStrv) parts = g_strsplit(text, ".", 3);
-    guint64 n[2] = { 0, 0 };
-    guint count = g_strv_length(parts);
+    guint slot, function = 0;
 
-    if (count < 1 || count > 2)
+    if (!parse_hex(&text, 31, &slot))
         return FALSE;
-    for (guint i = 0; i < count; i++) {
-        const char *digits = parts[i];
-        if (g_str_has_prefix(digits, "0x") || g_str_has_prefix(digits, "0X"))
-            digits += 2;
-        if (!g_ascii_string_to_unsigned(digits, 16, 0, i == 0 ? 31 : 7, &n[i], NULL))
+    if (*text == '.') {
+        text++;
+        if (!parse_hex(&text, 7, &function))
             return FALSE;
     }
-    *devfn = (guint)(n[0] << 3 | n[1]);
-    return TRUE;
+    *devfn = slot << 3 | function;
+    return *text == '\0';
 }
 
 static gboolean slot_free(const PciBus *bus, guint slot)
@@ -70,7 +81,8 @@ static gboolean find_place(const PciBus *bus, gboolean share, guint *devfn)
             *devfn = slot << 3;
             return TRUE;
         }
-        for (guint f = 1; share && f < 8 && slot_of_bridges(bus, slot); f++) {
+        gboolean shared = share && slot_of_bridges(bus, slot);
+        for (guint f = 1; shared && f < 8; f++) {
             if (!pci_bus_claimed(bus, slot << 3 | f)) {
                 *devfn = slot << 3 | f;
                 return TRUE;

@@ -116,16 +116,21 @@ gboolean virtio_init(VirtioDevice *vd, Device *dev, const VirtioDeviceOps *ops, 
     return TRUE;
 }
 
+static void unwatch(VirtioQueue *q)
+{
+    if (!q->watch)
+        return;
+    g_source_destroy(q->watch);
+    g_clear_pointer(&q->watch, g_source_unref);
+}
+
 void virtio_exit(VirtioDevice *vd)
 {
     g_assert(!vd->live);
     for (guint i = 0; i < vd->n_queues; i++) {
         VirtioQueue *q = &vd->queues[i];
 
-        if (q->watch) {
-            g_source_destroy(q->watch);
-            g_source_unref(q->watch);
-        }
+        unwatch(q);
         vq_free(q->vq);
         auto_fd_close(q->kick_fd);
     }
@@ -177,9 +182,15 @@ static gboolean kicked(gint fd, GIOCondition condition, gpointer user)
 
 void virtio_watch(VirtioDevice *vd, guint index, void (*cb)(VirtioDevice *vd, guint index))
 {
-    VirtioQueue *q = &vd->queues[index];
+    vd->queues[index].watch_cb = cb;
+}
 
-    q->watch_cb = cb;
+/* The queue was started. Hundreds of devices may be plugged that no driver uses, and each source costs every turn of the main
+ * loop: so there is one only while a queue runs. A kick from before is still in the eventfd. Lock held. */
+static void watch(VirtioQueue *q)
+{
+    if (!q->watch_cb || q->watch)
+        return;
     q->watch = g_unix_fd_source_new(q->kick_fd, G_IO_IN);
     g_source_set_callback(q->watch, G_SOURCE_FUNC(kicked), q, NULL);
     g_source_attach(q->watch, NULL);
@@ -243,6 +254,7 @@ static void queues_stop(VirtioDevice *vd)
 {
     for (guint i = 0; i < vd->n_queues; i++) {
         vd->queues[i].resetting = FALSE;
+        unwatch(&vd->queues[i]);
         if (vq_started(vd->queues[i].vq))
             vq_stop(vd->queues[i].vq, NULL);
     }
@@ -279,6 +291,10 @@ static gboolean device_start(VirtioDevice *vd, gboolean restore)
         }
     }
     vd->live = TRUE;
+    for (guint i = 0; i < vd->n_queues; i++) {
+        if (vq_started(vd->queues[i].vq))
+            watch(&vd->queues[i]);
+    }
     if (vd->ops->start)
         vd->ops->start(vd);
     kick_all(vd);
@@ -326,6 +342,7 @@ void virtio_queue_stopped(VirtioDevice *vd, guint index)
     if (!q->resetting)
         return; /* the whole device was reset meanwhile */
     q->resetting = FALSE;
+    unwatch(q);
     vq_stop(q->vq, NULL);
     queue_regs_reset(vd, index);
 }
@@ -364,6 +381,7 @@ static void queue_enable(VirtioDevice *vd, guint i)
         device_guest_error(vd->dev, "queue %u is enabled after DRIVER_OK", i);
         vd->regs[i].enabled = 0;
     } else if (queue_start(vd, i, FALSE)) {
+        watch(&vd->queues[i]);
         if (vd->ops->queue_start)
             vd->ops->queue_start(vd, i);
         virtio_kick(vd, i);

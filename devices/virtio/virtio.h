@@ -138,7 +138,7 @@ typedef struct {
     int           kick_fd;   /* eventfd, non-blocking */
     guint16       max_size;
     gboolean      resetting; /* queue_reset was written, queue_stop() has not finished */
-    GSource      *watch;     /* of virtio_watch(), with the callback */
+    GSource      *watch;     /* while the queue is started, if it has the callback of virtio_watch(); lock */
     void        (*watch_cb)(VirtioDevice *vd, guint index);
 } VirtioQueue;
 

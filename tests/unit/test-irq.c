@@ -198,8 +198,8 @@ static void test_irqfd(Fixture *f, gconstpointer data)
     g_assert_cmpint(msi_vector_fd(b, NULL), >=, 0);
     g_assert_cmpint(msi_vector_fd(a, NULL), ==, fd_a);
     expect(f, ""); /* nothing in KVM while nothing is unmasked */
-    msi_vector_set(b, 0xfee00000, 0x51, FALSE);
     msi_vector_set(a, 0xfee00000, 0x41, FALSE);
+    msi_vector_set(b, 0xfee00000, 0x51, FALSE);
     expect(f, "[24:fee00000/41 25:fee00000/51] +gsi24 +gsi25 "); /* one table for both */
 
     /* Masking unbinds at once; unmasking with the same message needs no table. */
@@ -226,6 +226,27 @@ static void test_irqfd(Fixture *f, gconstpointer data)
     expect(f, "[24:fee00000/44 25:fee00000/51] +gsi24 "); /* the lowest free again */
     msi_vector_free(a);
     msi_vector_free(b);
+}
+
+/* A vector that goes before its update is not looked at; those beside it, first and last of all, are. */
+static void test_gone_before_update(Fixture *f, gconstpointer data)
+{
+    MsiVector *v[5];
+
+    for (guint i = 0; i < 5; i++) {
+        v[i] = msi_vector_new(f->vm, "dev");
+        g_assert_cmpint(msi_vector_fd(v[i], NULL), >=, 0);
+        msi_vector_set(v[i], 0xfee00000, 0x40 + i, FALSE);
+    }
+    msi_vector_free(v[0]);
+    msi_vector_free(v[2]);
+    msi_vector_set(v[4], 0xfee00000, 0x60, TRUE);
+    msi_vector_set(v[4], 0xfee00000, 0x61, FALSE); /* asked for once */
+    expect(f, "[24:fee00000/41 25:fee00000/43 26:fee00000/61] +gsi24 +gsi25 +gsi26 ");
+    msi_vector_free(v[1]);
+    msi_vector_free(v[4]);
+    msi_vector_free(v[3]);
+    expect(f, "-gsi24 -gsi26 -gsi25 ");
 }
 
 static void test_fallback(Fixture *f, gconstpointer data)
@@ -318,6 +339,7 @@ int main(int argc, char **argv)
     ADD("line-threads", test_line_threads);
     ADD("fire", test_fire);
     ADD("irqfd", test_irqfd);
+    ADD("gone-before-update", test_gone_before_update);
     ADD("fallback", test_fallback);
     ADD("routes-fail", test_routes_fail);
     ADD("vector-threads", test_vector_threads);
