@@ -63,6 +63,7 @@ struct VcpuCore {
     guint                    n_cpuid;
     gboolean                 in_use;
     gboolean                 ran;      /* KVM_RUN was called: the CPUID is fixed */
+    gboolean                 fresh;    /* KVM has what POWER_ON says: nothing ran and nothing was written since */
     VcpuState               *power_on; /* taken before the first run */
 };
 

@@ -206,6 +206,7 @@ gboolean vcpu_state_put(Vm *vm, VcpuCore *core, const VcpuState *st, GArray *ref
 {
     g_autoptr(GArray) msrs = NULL;
 
+    core->fresh = FALSE;
     if (!put_tsc_khz(vm, core, st, error))
         return FALSE;
     msrs = put_native_mode(vm, core, st->msrs, refused);
@@ -246,6 +247,7 @@ gboolean vcpu_core_snapshot(Vm *vm, VcpuCore *core, GError **error)
         return FALSE;
     state_drop_msr(core->power_on, MSR_IA32_TSC);
     core->power_on->tsc_khz = 0;
+    core->fresh = TRUE;
     return TRUE;
 }
 
@@ -259,7 +261,45 @@ static guint32 signature(const VcpuCore *core)
     return 0x600;
 }
 
-/* KVM itself makes the vCPU with id 0 the BSP; ours is the lowest that is plugged. */
+static void put_apic_base(VcpuState *st, guint64 value)
+{
+    st->sregs.apic_base = value;
+    for (guint i = 0; i < st->msrs->len; i++) {
+        struct kvm_msr_entry *e = &g_array_index(st->msrs, struct kvm_msr_entry, i);
+
+        if (e->index == 0x1b) /* IA32_APIC_BASE, should KVM list it */
+            e->data = value;
+    }
+}
+
+/* What is ours of a reset, put over the power-on state ST. KVM itself makes the vCPU with id 0 the BSP; ours is the lowest that is
+ * plugged. */
+static void put_ours(const VcpuCore *core, gboolean bsp, VcpuState *st)
+{
+    st->regs.rdx = signature(core);
+    st->mp_state.mp_state = bsp ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
+    put_apic_base(st, (st->sregs.apic_base & ~(guint64)APIC_BASE_BSP) | (bsp ? APIC_BASE_BSP : 0));
+    le32_put(st->lapic.regs + APIC_REG_LVT_LINT0, bsp ? LVT_EXTINT : LVT_MASKED);
+}
+
+#define DIFFERS(member) (memcmp(&st->member, &core->power_on->member, sizeof st->member) != 0)
+
+/* KVM has the power-on state: only what is ours is written, where it is not the same anyway. So a CPU that is plugged costs ten
+ * system calls less. The LAPIC is always written: KVM made its map of APIC ids before the new vCPU was in its list, and makes it anew
+ * only then; no INIT would reach a CPU that is not in it. */
+static gboolean put_fresh(VcpuCore *core, const VcpuState *st, GError **error)
+{
+    core->fresh = FALSE;
+    if (DIFFERS(mp_state))
+        SET(KVM_SET_MP_STATE, &st->mp_state);
+    if (DIFFERS(regs))
+        SET(KVM_SET_REGS, &st->regs);
+    if (DIFFERS(sregs))
+        SET(KVM_SET_SREGS, &st->sregs);
+    SET(KVM_SET_LAPIC, &st->lapic);
+    return TRUE;
+}
+
 gboolean vcpu_core_reset(Vm *vm, VcpuCore *core, gboolean bsp, GError **error)
 {
     g_autoptr(VcpuState) st = NULL;
@@ -267,17 +307,8 @@ gboolean vcpu_core_reset(Vm *vm, VcpuCore *core, gboolean bsp, GError **error)
     if (!vcpu_core_snapshot(vm, core, error))
         return FALSE;
     st = vcpu_state_copy(core->power_on);
-    st->regs.rdx = signature(core);
-    st->mp_state.mp_state = bsp ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
-    st->sregs.apic_base = (st->sregs.apic_base & ~(guint64)APIC_BASE_BSP) | (bsp ? APIC_BASE_BSP : 0);
-    for (guint i = 0; i < st->msrs->len; i++) {
-        struct kvm_msr_entry *e = &g_array_index(st->msrs, struct kvm_msr_entry, i);
-
-        if (e->index == 0x1b) /* IA32_APIC_BASE, should KVM list it */
-            e->data = st->sregs.apic_base;
-    }
-    le32_put(st->lapic.regs + APIC_REG_LVT_LINT0, bsp ? LVT_EXTINT : LVT_MASKED);
-    return vcpu_state_put(vm, core, st, NULL, error);
+    put_ours(core, bsp, st);
+    return core->fresh && !core->ran ? put_fresh(core, st, error) : vcpu_state_put(vm, core, st, NULL, error);
 }
 
 gboolean kvm_vcpu_reset(Vcpu *vcpu, gboolean bsp, GError **error)
@@ -331,6 +362,7 @@ gboolean kvm_vcpu_set_boot(Vcpu *vcpu, const VcpuBoot *boot, GError **error)
     }
     s.idt.base = 0;
     s.idt.limit = 0;
+    core->fresh = FALSE;
     SET(KVM_SET_SREGS, &s);
     SET(KVM_SET_REGS, &regs);
     return TRUE;

@@ -374,6 +374,7 @@ char *kvm_vcpu_dump(Vcpu *vcpu)
 
 static void call_nmi(KvmVcpu *v, gpointer user)
 {
+    v->core->fresh = FALSE;
     if (ioctl(v->core->fd, KVM_NMI, 0) < 0)
         g_warning("KVM_NMI to CPU %u: %s", v->base.index, g_strerror(errno));
 }
