@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Ours beside Debian's QEMU, as a Markdown table: what docs/bench.md holds. `make bench` runs it.
 
-    bench.py [--runs N] [--only counts|times|linux]
+    bench.py [--runs N] [--only counts|times|plugs|linux]
 
 Counts first: they mean the same on every machine. Wall times are medians of runs that alternate between the columns (A B C A B C
 ...), so that what else the host does falls on all alike, and are to be read as ratios. Nothing passes or fails here.
@@ -78,6 +78,10 @@ def counts(table, mons, tmp):
         table.add("user instructions, `query-qmp-schema`", "1 M", each(mons, lambda m: measure.a_command(m, tmp, "query-qmp-schema", 2)))
         for kind in monitor.KINDS:
             table.add("user instructions, one exit: " + kind, "400", each(mons, lambda m, k=kind: measure.an_exit(m, tmp, guest_of(m), k)))
+        with_ports = [m for m in mons if m.name != "QEMU microvm"]
+        for n in (32, 200):
+            table.add("user instructions, `device_add` virtio-rng-pci, %d root ports plugged" % n, "120 k",
+                      each(with_ports, lambda m, n=n: measure.a_plug(m, tmp, n)))
         table.add("allocations, start to `quit`", "", each(mons, lambda m: measure.allocations(m, tmp)))
     else:
         SKIPPED["user instructions: no valgrind (tests/fetch-peers valgrind could not get it)"] = True
@@ -164,6 +168,31 @@ def times(table, mons, tmp, runs):
     row("a line of 1 MiB of rubbish answered", "20 ms", "rubbish", False)
 
 
+def plugs(table, mons, tmp, runs):
+    """Wall times of plugging, and the memory that it takes."""
+    mons = [m for m in mons if m.name != "QEMU microvm"]  # it has no PCI Express ports
+    progress("plugging, %d alternating runs" % runs)
+    seen = {}
+
+    def put(mon, what, values):
+        seen.setdefault((mon.name, what), []).extend(values)
+
+    for _ in range(runs):
+        for mon in mons:
+            out_of_step()
+            put(mon, "many", [measure.many_devices(mon, tmp)])
+            put(mon, "cpu", measure.cpu_plugs(mon, tmp, guest_of(mon)))
+            put(mon, "off", measure.unplugs_of_off(mon, tmp, guest_of(mon)))
+
+    def row(text, limit, what):
+        table.add(text, limit, {m.name: "%.2f ms" % median(seen[m.name, what]) for m in mons})
+
+    table.add("spawn to a machine with 200 root ports and 200 virtio-rng-pci, resident", "60 ms, 12 MB",
+              {m.name: "%.0f ms, %.1f MB" % tuple(median(v) for v in zip(*((t, r / 1024) for t, r in seen[m.name, "many"]))) for m in mons})
+    row("`device_add` of a CPU, guest halted", "0.3 ms", "cpu")
+    row("`device_del` to DEVICE_DELETED, slot controlled by the guest and off", "1 ms", "off")
+
+
 # ---- Linux ----
 
 def linux():
@@ -224,7 +253,7 @@ def boots(table, tmp, runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15, help="alternating runs of each wall time")
-    parser.add_argument("--only", choices=("counts", "times", "linux"))
+    parser.add_argument("--only", choices=("counts", "times", "plugs", "linux"))
     args = parser.parse_args()
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         sys.exit("bench: no usable /dev/kvm")
@@ -238,6 +267,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="bench") as tmp:
         if args.only in (None, "times"):
             times(table, mons, tmp, args.runs)
+        if args.only in (None, "plugs"):
+            plugs(table, mons, tmp, max(args.runs // 3, 1))
         if args.only in (None, "linux"):
             boots(table, tmp, args.runs)
         if args.only in (None, "counts"):

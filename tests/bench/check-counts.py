@@ -48,6 +48,20 @@ def counted(mon, tmp, kvm):
             at_most(text, value(), limit)
 
 
+def plugging(mon, tmp, kvm):
+    """What a plug costs, whatever is plugged already; and what many devices take."""
+    if not kvm:
+        return skip("cost of plugging", "no usable /dev/kvm")
+    if measure.valgrind():
+        at_most("user instructions, device_add virtio-rng-pci, 200 root ports", measure.a_plug(mon, tmp, 200), 120_000)
+        few, many = (measure.a_plug(mon, tmp, n, remove=True) for n in (32, 200))
+        at_most("user instructions, device_add and device_del, 200 root ports", many, 120_000)
+        at_most("user instructions more for both than with 32", many - few, few // 33)
+    else:
+        skip("user instructions of device_add", "no valgrind: tests/fetch-peers valgrind could not get it")
+    at_most("resident KiB, 200 root ports and 200 virtio-rng-pci", measure.many_devices(mon, tmp)[1], 12 << 10)
+
+
 def resting(mon, tmp, kvm):
     if not kvm:
         return skip("memory and CPU of a halted guest", "no usable /dev/kvm")
@@ -69,6 +83,7 @@ def main():
     mon = monitor.Backplane()
     with tempfile.TemporaryDirectory(prefix="bench") as tmp:
         counted(mon, tmp, kvm)
+        plugging(mon, tmp, kvm)
         resting(mon, tmp, kvm)
         if kvm:
             size, _ = measure.rubbish(mon, tmp)

@@ -78,6 +78,67 @@ def an_exit(mon, tmp, guest, kind, n=10000):
     return (totals[1] - totals[0]) // n
 
 
+def a_plug(mon, tmp, n_ports, n=20, remove=False):
+    """User instructions of device_add virtio-rng-pci into one of N_PORTS root ports; with REMOVE those of device_del too."""
+    totals = []
+    for count in (2, 2 + n):
+        with (run := Counted(mon, tmp, run=False, devices=monitor.ports(n_ports))) as vm:
+            for device in monitor.rngs(count):
+                vm.qmp.command("device_add", **device)
+                if remove:
+                    vm.qmp.command("device_del", id=device["id"])
+                    vm.qmp.event("DEVICE_DELETED")
+        totals.append(run.total)
+    return (totals[1] - totals[0]) // n
+
+
+def many_devices(mon, tmp, n=200):
+    """(milliseconds, resident KiB) of a machine with N root ports and a virtio-rng-pci in each: from the monitor's start until it answers."""
+    with mon.start(tmp, run=False, devices=monitor.ports(n) + monitor.rngs(n)) as vm:
+        vm.qmp.command("query-status")
+        took = monitor.now() - vm.spawned
+        resident = vm.memory()[0]
+        vm.quit()
+    return took * 1e3, resident
+
+
+def cpu_plugs(mon, tmp, guest, n=16):
+    """Milliseconds of each of N device_adds of a CPU, the guest halted."""
+    image = monitor.patch_guest(guest, os.path.join(tmp, "guest"), 0, 0)
+    times = []
+    with mon.start(tmp, guest=image, max_cpus=n + 1) as vm:
+        vm.until(b"!")
+        if not vm.qmp:
+            vm.connect()
+        free = [s for s in vm.qmp.command("query-hotpluggable-cpus") if "qom-path" not in s]
+        for i, slot in enumerate(sorted(free, key=lambda s: sorted(s["props"].items()))):
+            began = monitor.now()
+            vm.qmp.command("device_add", driver=slot["type"], id="more%d" % i, **slot["props"])
+            times.append((monitor.now() - began) * 1e3)
+        vm.quit()
+    return times
+
+
+def unplugs_of_off(mon, tmp, guest, n=8):
+    """Milliseconds from device_del to DEVICE_DELETED of each of N devices in slots of their own, which the guest has never switched on."""
+    image = monitor.patch_guest(guest, os.path.join(tmp, "guest"), 0, 0)
+    slots = [dict(p, **mon.native) for p in monitor.ports(n)]
+    times = []
+    with mon.start(tmp, guest=image, devices=slots, words=mon.native_words) as vm:
+        vm.until(b"!")
+        if not vm.qmp:
+            vm.connect()
+        for device in monitor.rngs(n):
+            vm.qmp.command("device_add", **device)
+        for device in monitor.rngs(n):
+            began = monitor.now()
+            vm.qmp.command("device_del", id=device["id"])
+            vm.qmp.event("DEVICE_DELETED")
+            times.append((monitor.now() - began) * 1e3)
+        vm.quit()
+    return times
+
+
 def rubbish(mon, tmp):
     """Bytes of the answer to a line of 1 MiB, and milliseconds until it is there."""
     with mon.start(tmp, run=False) as vm:

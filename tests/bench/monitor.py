@@ -79,12 +79,30 @@ class Qmp:
                 return line
             self.events.append(json.loads(line)["event"])
 
+    def event(self, name):
+        """Waits for the next event of that name that nobody took."""
+        while name not in self.events:
+            message = json.loads(self.line())
+            assert "event" in message, message
+            self.events.append(message["event"])
+        self.events.remove(name)
+
     def command(self, name, **arguments):
         request = {"execute": name, "arguments": arguments} if arguments else {"execute": name}
         reply = json.loads(self.raw(json.dumps(request).encode() + b"\n"))
         if "error" in reply:
             raise Failed("%s: %s" % (name, reply["error"]["desc"]))
         return reply["return"]
+
+
+def ports(n):
+    """N root ports, eight to a slot of pcie.0 from the second on, as device_add takes them."""
+    return [{"driver": "pcie-root-port", "id": "p%d" % i, "bus": "pcie.0", "addr": "%x.%x" % (2 + i // 8, i % 8), "chassis": 1 + i // 200, "slot": i,
+             "multifunction": True} for i in range(n)]
+
+
+def rngs(n):
+    return [{"driver": "virtio-rng-pci", "id": "r%d" % i, "bus": "p%d" % i} for i in range(n)]
 
 
 class Running:
@@ -167,6 +185,7 @@ class Running:
 class Backplane:
     name = "backplane"
     guest = "guest.elf"
+    native, native_words = {"native-hotplug": True}, []  # what has the guest control a root port's slot: a property, words of the command line
     memory = "memory-backend-ram"  # of Linux guests; QEMU's is of that kind too
 
     def __init__(self):
@@ -175,10 +194,10 @@ class Backplane:
     def missing(self):
         return None if os.access(self.binary, os.X_OK) else "%s: not built" % self.binary
 
-    def plug(self, vm, guest, mib, cpus, kernel):
+    def plug(self, vm, guest, mib, cpus, kernel, max_cpus):
         plug, q = vm.qmp.command, "device_add"
-        if cpus > 1:
-            plug(q, driver="board", id="board", **{"max-cpus": cpus})
+        if cpus > 1 or max_cpus:
+            plug(q, driver="board", id="board", **{"max-cpus": max_cpus or cpus})
         plug("object-add", **{"qom-type": self.memory if kernel else "memory-backend-memfd", "id": "ram0", "size": mib << 20})
         plug(q, driver="pc-dimm", id="dimm0", memdev="ram0")
         plug("chardev-add", id="s0", backend={"type": "file", "data": {"out": vm.fifo}})
@@ -191,13 +210,17 @@ class Backplane:
             plug(q, driver="host-x86_64-cpu", id="cpu%d" % vm.n_cpus, **slot["props"])
             vm.n_cpus += 1
 
-    def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=()):
-        vm = Running(tmp, [*prefix, self.binary, "--name", "bench", "--qmp", "unix:" + os.path.join(tmp, "qmp")])
+    def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=(), devices=(), max_cpus=0, words=()):
+        """DEVICES are plugged, MAX_CPUS (0: CPUS) can be; WORDS are for the command line."""
+        vm = Running(tmp, [*prefix, self.binary, "--name", "bench", "--qmp", "unix:" + os.path.join(tmp, "qmp"), *words])
         vm.n_cpus = 0
         try:
             vm.connect()
             if guest or kernel:
-                self.plug(vm, guest, mib, cpus, kernel)
+                self.plug(vm, guest, mib, cpus, kernel, max_cpus)
+            if devices:
+                vm.qmp.command("device-plug-transaction", devices=list(devices))
+            if guest or kernel:
                 if kernel:
                     vm.qmp.command("set-action", shutdown="poweroff")
             vm.built = now()
@@ -214,6 +237,8 @@ class Backplane:
 class Qemu:
     """Debian's package: what is installed, or what tests/fetch-peers unpacked."""
     guest = "guest.rom"
+    native = {}
+    native_words = ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
 
     def __init__(self, machine):
         self.machine = machine
@@ -243,15 +268,17 @@ class Qemu:
         libs = glob.glob(os.path.join(self.root, "usr/lib/x86_64-linux-gnu")) + glob.glob(os.path.join(self.root, "lib/x86_64-linux-gnu"))
         return ["env", "LD_LIBRARY_PATH=" + ":".join(libs)]
 
-    def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=()):
-        argv = [*self.environment(), *prefix, self.binary, "-nodefaults", "-no-user-config", "-display", "none", "-accel", "kvm",
-                "-machine", self.machine if kernel else self.machine.replace(",rtc=on", ",rtc=off"), *self.roms(), "-m", str(mib), "-smp", str(cpus), "-no-reboot",
+    def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=(), devices=(), max_cpus=0, words=()):
+        argv = [*self.environment(), *prefix, self.binary, "-nodefaults", "-no-user-config", "-display", "none", "-accel", "kvm", *words,
+                "-machine", self.machine if kernel else self.machine.replace(",rtc=on", ",rtc=off"), *self.roms(), "-m", str(mib), "-smp", "%d,maxcpus=%d" % (cpus, max_cpus or cpus), "-no-reboot",
                 "-qmp", "unix:%s,server=on,wait=off" % os.path.join(tmp, "qmp"),
                 "-chardev", "file,id=s0,path=%s" % os.path.join(tmp, "serial"), "-serial", "chardev:s0"]
         if kernel:
             argv += ["-cpu", "host,-arch-capabilities", "-kernel", kernel["kernel"], "-append", kernel["append"], "-initrd", kernel["initrd"]]
         else:
             argv += ["-cpu", "qemu64,-pni"] + (["-bios", guest] if guest else [])
+        for device in devices:
+            argv += ["-device", json.dumps(device)]
         if not run:
             argv.append("-S")
         vm = Running(tmp, argv)
