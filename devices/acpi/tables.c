@@ -18,6 +18,7 @@ enum {
     HEADER_LEN = 36,
     HEADER_CHECKSUM = 9,
     RSDP_CHECKSUM = 8,
+    RSDP_RSDT = 16,
     RSDP_XSDT = 24,
     RSDP_EXT_CHECKSUM = 32,
     RSDP_V1_LEN = 20,
@@ -392,7 +393,16 @@ static guint32 build_srat(Writer *w, const AcpiView *v)
     return table_end(w);
 }
 
-/* RSDP (5.2.5.3). No RSDT: every reader of revision 2 takes the XSDT. */
+/* RSDT and XSDT (5.2.7, 5.2.8): the same list with pointers of SIZE bytes. */
+static guint32 build_root(Writer *w, const char *signature, unsigned size, const guint32 *list, guint n)
+{
+    table_begin(w, signature, 1);
+    for (guint i = 0; i < n; i++)
+        put_pointer(w, size, list[i]);
+    return table_end(w);
+}
+
+/* RSDP (5.2.5.3). The RSDT is for readers that know nothing else, whatever the revision: GRUB's halt takes an address of 0 for a table. */
 static void build_rsdp(Writer *w)
 {
     guint8 *p = w->t->rsdp;
@@ -401,6 +411,7 @@ static void build_rsdp(Writer *w)
     put_padded(p + 9, w->board->acpi_oem_id, 6);
     p[15] = 2;
     le32_put(p + 20, RSDP_LEN);
+    le32_put(p + RSDP_RSDT, w->t->rsdt);
     le64_put(p + RSDP_XSDT, w->t->xsdt);
 }
 
@@ -445,10 +456,8 @@ AcpiTables *acpi_build_view(const AcpiView *v)
     list[n++] = build_waet(&w);
     if (v->device_memory)
         list[n++] = build_srat(&w, v);
-    table_begin(&w, "XSDT", 1);
-    for (guint i = 0; i < n; i++)
-        put_pointer(&w, 8, list[i]);
-    t->xsdt = table_end(&w);
+    t->rsdt = build_root(&w, "RSDT", 4, list, n);
+    t->xsdt = build_root(&w, "XSDT", 8, list, n);
     build_rsdp(&w);
     set_all_checksums(t);
     return t;
@@ -471,6 +480,7 @@ void acpi_relocate(AcpiTables *t, guint64 base)
         g_assert(p->size == 8 || base + t->blob->len <= G_GUINT64_CONSTANT(1) << 32);
         le_put(at, p->size, le_get(at, p->size) + base);
     }
+    le32_put(t->rsdp + RSDP_RSDT, (guint32)(t->rsdt + base));
     le64_put(t->rsdp + RSDP_XSDT, t->xsdt + base);
     set_all_checksums(t);
 }
@@ -539,6 +549,7 @@ GByteArray *acpi_loader_script(AcpiTables *t)
         t->blob->data[table->checksum] = 0;
         loader_checksum(script, TABLES_FILE, table->checksum, table->start, table->length);
     }
+    loader_pointer(script, RSDP_FILE, RSDP_RSDT, 4);
     loader_pointer(script, RSDP_FILE, RSDP_XSDT, 8);
     t->rsdp[RSDP_CHECKSUM] = t->rsdp[RSDP_EXT_CHECKSUM] = 0;
     loader_checksum(script, RSDP_FILE, RSDP_CHECKSUM, 0, RSDP_V1_LEN);

@@ -73,8 +73,9 @@ typedef struct {
     GByteArray *blob;     /* tables, pointers still offsets, checksums over that content */
     GArray     *pointers; /* of AcpiPointer */
     GArray     *tables;   /* of AcpiTable */
+    guint32     rsdt;     /* offset of the RSDT */
     guint32     xsdt;     /* offset of the XSDT */
-    guint8      rsdp[36]; /* revision 2; XsdtAddress holds the offset until installed */
+    guint8      rsdp[36]; /* revision 2; RsdtAddress and XsdtAddress hold the offsets until installed */
 } AcpiTables;
 
 AcpiTables *acpi_build(DeviceSet *set);

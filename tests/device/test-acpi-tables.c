@@ -73,6 +73,20 @@ static void check_structure(const AcpiTables *t)
     g_assert_cmpuint(sum(xsdt, le32_get(xsdt + 4)), ==, 0);
 }
 
+/* The RSDT is the XSDT with pointers of 32 bits: some readers know nothing else (GRUB's halt), whatever the RSDP's revision. */
+static void check_rsdt(const AcpiTables *t)
+{
+    const guint8 *rsdt = at(t, le32_get(t->rsdp + 16)), *xsdt = at(t, le64_get(t->rsdp + 24));
+    guint n = (le32_get(xsdt + 4) - 36) / 8;
+
+    g_assert_cmpmem(rsdt, 4, "RSDT", 4);
+    g_assert_cmpuint(sum(rsdt, le32_get(rsdt + 4)), ==, 0);
+    g_assert_cmpuint(le32_get(rsdt + 4), ==, 36 + 4 * n);
+    g_assert_cmpuint(n, >=, 4);
+    for (guint i = 0; i < n; i++)
+        g_assert_cmpuint(le32_get(rsdt + 36 + 4 * i), ==, le64_get(xsdt + 36 + 8 * i));
+}
+
 static void test_structure(void)
 {
     static const struct { guint max_cpus, plugged; guint64 ram, max_ram; } machines[] = {
@@ -86,6 +100,7 @@ static void test_structure(void)
         fixture_init(&f, machines[i].max_cpus, machines[i].plugged, machines[i].ram, machines[i].max_ram);
         t = build(&f);
         check_structure(t);
+        check_rsdt(t);
         g_assert_true((find_table(t, "SRAT") != NULL) == (machines[i].max_ram > machines[i].ram));
         g_assert_null(find_table(t, "HPET"));
     }
