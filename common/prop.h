@@ -77,6 +77,7 @@ typedef enum {
     PLUG_MEMORY,    /* a DIMM slot */
     PLUG_ISA,       /* fixed ports */
     PLUG_PCI,       /* a PCI slot */
+    PLUG_VSERPORT,  /* a port of a virtio-serial device */
     PLUG_BOOT,      /* firmware and kernel loaders: no bus */
     PLUG_OBJECT,    /* host side: object-add */
     PLUG_CHARDEV,   /* host side: chardev-add */

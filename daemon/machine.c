@@ -438,6 +438,11 @@ static void device_acpi_ost(gpointer user, const DeviceOst *ost)
     acpiost_info_free(info);
 }
 
+static void device_port_change(gpointer user, const char *id, gboolean open)
+{
+    qmp_event_vserport_change(((Machine *)user)->server, id, open);
+}
+
 static int device_open_fdset(gpointer user, gint64 set, int flags, GError **error)
 {
     return qmp_server_fdset_open(((Machine *)user)->server, set, flags, error);
@@ -494,6 +499,7 @@ static const DeviceObserver device_observer = {
     .io_error = device_io_error,
     .device_error = device_error,
     .acpi_ost = device_acpi_ost,
+    .port_change = device_port_change,
     .open_fdset = device_open_fdset,
     .device_gone = device_gone,
     .unplug_failed = tell_unplugged,

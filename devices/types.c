@@ -35,8 +35,11 @@ extern const DeviceType pcie_root_port_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
 extern const DeviceType rng_random_type;
 extern const DeviceType rtc_type;
+extern const DeviceType virtconsole_type;
 extern const DeviceType virtio_blk_pci_type;
 extern const DeviceType virtio_rng_pci_type;
+extern const DeviceType virtio_serial_pci_type;
+extern const DeviceType virtserialport_type;
 extern const DeviceType x86_64_v1_x86_64_cpu_type;
 extern const DeviceType x86_64_v2_x86_64_cpu_type;
 extern const DeviceType x86_64_v3_x86_64_cpu_type;
@@ -74,8 +77,11 @@ const DeviceType *const device_types[] = {
     &qemu64_x86_64_cpu_type,
     &rng_random_type,
     &rtc_type,
+    &virtconsole_type,
     &virtio_blk_pci_type,
     &virtio_rng_pci_type,
+    &virtio_serial_pci_type,
+    &virtserialport_type,
     &x86_64_v1_x86_64_cpu_type,
     &x86_64_v2_x86_64_cpu_type,
     &x86_64_v3_x86_64_cpu_type,

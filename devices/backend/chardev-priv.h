@@ -18,10 +18,12 @@ struct Chardev {
     int                    in_fd, out_fd; /* -1: none; out_fd under the lock */
     guint                  in_source, out_source; /* main loop sources, 0: none */
     guint                   hup_source;    /* in place of in_source while nobody takes input */
+    gint                   fe_open;       /* atomic */
     gint                   input_blocked; /* atomic: the front end was full, chardev_accept_input() wakes */
     GByteArray            *pending;       /* under the lock: taken from the front end, not yet by the peer */
     gboolean               owed;          /* under the lock: a write was cut short, writable() is owed */
     gboolean               open;          /* a peer is there */
+    gboolean               told_open;     /* what the front end was told of that */
     /* What the kinds add; each may be NULL. */
     void (*peer_gone)(Chardev *c);        /* end of input or a broken pipe; main thread */
     void (*hung_up)(Chardev *c);          /* the peer went while nobody takes input, the stream is mute; main thread */

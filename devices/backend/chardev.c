@@ -26,6 +26,16 @@ static void remove_source(guint *source)
 
 static void wake_input(gpointer chardev);
 
+/* The front end hears once that a peer came, and once that it went: before its last bytes are read, if nobody reads them. */
+static void tell_opened(Chardev *c, gboolean open)
+{
+    if (c->told_open == open)
+        return;
+    c->told_open = open;
+    if (c->fe && c->fe->opened)
+        c->fe->opened(c->fe_user, open);
+}
+
 void chardev_stream_init(Chardev *c)
 {
     c->in_fd = c->out_fd = -1;
@@ -57,6 +67,7 @@ static gboolean on_hangup(gint fd, GIOCondition condition, gpointer user)
 
     c->hup_source = 0;
     chardev_stream_mute(c);
+    tell_opened(c, FALSE);
     c->hung_up(c);
     return G_SOURCE_REMOVE;
 }
@@ -202,8 +213,7 @@ void chardev_stream_open(Chardev *c, int in_fd, int out_fd)
     }
     c->open = TRUE;
     start_input(c);
-    if (c->fe && c->fe->opened)
-        c->fe->opened(c->fe_user, TRUE);
+    tell_opened(c, TRUE);
 }
 
 void chardev_stream_mute(Chardev *c)
@@ -226,16 +236,17 @@ void chardev_stream_mute(Chardev *c)
 
 void chardev_stream_unmute(Chardev *c)
 {
-    LOCK_SCOPE(&c->dev.lock);
-    c->out_fd = c->in_fd;
-    if (!c->in_source)
-        watch_hangup(c);
+    {
+        LOCK_SCOPE(&c->dev.lock);
+        c->out_fd = c->in_fd;
+        if (!c->in_source)
+            watch_hangup(c);
+    }
+    tell_opened(c, TRUE);
 }
 
 void chardev_stream_close(Chardev *c)
 {
-    gboolean was_open = c->open;
-
     remove_source(&c->in_source);
     remove_source(&c->hup_source);
     g_atomic_int_set(&c->input_blocked, 0);
@@ -243,8 +254,7 @@ void chardev_stream_close(Chardev *c)
     chardev_stream_mute(c);
     auto_fd_close(c->in_fd);
     c->in_fd = -1;
-    if (was_open && c->fe && c->fe->opened)
-        c->fe->opened(c->fe_user, FALSE);
+    tell_opened(c, FALSE);
 }
 
 /* ---- front ends ---- */
@@ -257,9 +267,10 @@ gboolean chardev_attach(Device *chardev, const ChardevFrontend *fe, gpointer use
         return error_set(error, "Chardev '%s' is in use", chardev->id);
     c->fe = fe;
     c->fe_user = user;
+    chardev_set_frontend_open(chardev, TRUE);
     start_input(c);
-    if (c->open && fe->opened)
-        fe->opened(user, TRUE);
+    c->told_open = FALSE;
+    tell_opened(c, c->open && (c->out_fd >= 0 || c->write || c->in_fd < 0));
     return TRUE;
 }
 
@@ -271,12 +282,18 @@ void chardev_detach(Device *chardev)
     g_atomic_int_set(&c->input_blocked, 0);
     c->fe = NULL;
     c->fe_user = NULL;
+    chardev_set_frontend_open(chardev, FALSE);
     watch_hangup(c);
 }
 
 gboolean chardev_frontend_open(Device *chardev)
 {
-    return ((Chardev *)chardev)->fe != NULL;
+    return g_atomic_int_get(&((Chardev *)chardev)->fe_open);
+}
+
+void chardev_set_frontend_open(Device *chardev, gboolean open)
+{
+    g_atomic_int_set(&((Chardev *)chardev)->fe_open, open);
 }
 
 /* ---- names, as query-chardev tells them ---- */

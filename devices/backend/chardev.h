@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * chardev.h - character back ends as their users (serial port, debug console) see them.
+ * chardev.h - character back ends as their users (serial port, debug console, virtio-serial) see them.
  *
  * Threads: chardev_write() may be called from any thread, under the user's device lock; it never blocks: what the
  * peer does not take is kept in a bounded buffer, and beyond it the user is told to wait (short count). The front end's
@@ -30,7 +30,10 @@ void     chardev_accept_input(Device *chardev);
 
 /* query-chardev. Caller frees the name: "pty:/dev/pts/3", "unix:/path,server=on", "file", "null" ... */
 char    *chardev_filename(Device *chardev);
-gboolean chardev_frontend_open(Device *chardev); /* a front end is attached */
+gboolean chardev_frontend_open(Device *chardev);
+/* [any] What chardev_frontend_open() says: whether the guest uses the front end. Attaching sets it, detaching clears it; for front
+ * ends that know better. */
+void     chardev_set_frontend_open(Device *chardev, gboolean open);
 
 /* ringbuf: copies out and removes at most LEN bytes; writes from the manager's side. */
 gboolean chardev_ringbuf_read(Device *chardev, gsize len, GByteArray *out, GError **error);

@@ -188,6 +188,7 @@ typedef struct {
     /* DEV is of no use to the guest until that resets it (virtio: DEVICE_NEEDS_RESET): REASON is for people. Main thread. */
     void (*device_error)(gpointer user, Device *dev, const char *reason);
     void (*acpi_ost)(gpointer user, const DeviceOst *ost); /* main thread */
+    void (*port_change)(gpointer user, const char *id, gboolean open); /* VSERPORT_CHANGE; main thread */
     /* Opens "/dev/fdset/N" from the descriptors that clients passed; main thread. */
     int (*open_fdset)(gpointer user, gint64 set, int flags, GError **error);
     /* The ends of device_unplug(): ID and PATH are those of the device, which exists no longer or goes on. Main thread. */

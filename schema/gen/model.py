@@ -47,7 +47,7 @@ PROP_KINDS = {
 }
 PROP_MAX = {'bool': 1, 'uint8': 0xff, 'uint16': 0xffff, 'uint32': 0xffffffff, 'uint64': 2**64 - 1,
             'size': 2**64 - 1, 'bootindex': 2**31 - 1, 'str': 1023, 'link': 1023, 'bytes': 65535}
-DEVICE_PLUGS = ('board', 'cpu', 'memory', 'isa', 'pci', 'boot')
+DEVICE_PLUGS = ('board', 'cpu', 'memory', 'isa', 'pci', 'vserport', 'boot')
 TYPE_FLAGS = ('hotplug', 'hot-unplug', 'singleton', 'abstract')
 
 C_WORDS = set('''auto break case char const continue default do double else enum extern float for goto if inline

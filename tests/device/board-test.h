@@ -21,6 +21,7 @@ typedef struct {
     guint8    *ram;   /* RAM_SIZE bytes at 0, if board_test_ram() was called */
     guint      resets, shutdowns, rtc_changes;
     gint64     rtc_offset;
+    GString   *ports; /* VSERPORT_CHANGE: " ID open", " ID closed" */
     GString   *ends;  /* of unplug requests: " ID gone", " ID stays: REASON" */
     GString   *osts;  /* what was reported by _OST: " CPU 4 ID 3 0" */
 } BoardTest;
@@ -56,6 +57,18 @@ static inline void board_test_on_failed(gpointer user, const char *id, const cha
     g_string_append_printf(((BoardTest *)user)->ends, " %s stays: %s", id, reason);
 }
 
+static inline void board_test_on_port(gpointer user, const char *id, gboolean open)
+{
+    g_string_append_printf(((BoardTest *)user)->ports, " %s %s", id, open ? "open" : "closed");
+}
+
+/* Ports have changed so since the last look. */
+static inline void board_test_ports(BoardTest *t, const char *want)
+{
+    g_assert_cmpstr(t->ports->str, ==, want);
+    g_string_truncate(t->ports, 0);
+}
+
 /* Requests have ended so since the last look. */
 static inline void board_test_ends(BoardTest *t, const char *want)
 {
@@ -74,6 +87,7 @@ static const DeviceObserver board_test_observer = {
     .guest_shutdown = board_test_on_shutdown,
     .guest_reset = board_test_on_reset,
     .rtc_change = board_test_on_rtc,
+    .port_change = board_test_on_port,
     .device_gone = board_test_on_gone,
     .unplug_failed = board_test_on_failed,
 };
@@ -95,7 +109,7 @@ static inline void board_test_init_empty(BoardTest *t)
 {
     g_autoptr(GError) error = NULL;
 
-    *t = (BoardTest){ .ends = g_string_new(NULL), .osts = g_string_new(NULL) };
+    *t = (BoardTest){ .ends = g_string_new(NULL), .osts = g_string_new(NULL), .ports = g_string_new(NULL) };
     t->vm = vm_new(VM_ACCEL_TEST, NULL, NULL, &error);
     g_assert_no_error(error);
     vm_ready(t->vm, &error);
@@ -144,6 +158,7 @@ static inline void board_test_clear(BoardTest *t)
     free(t->ram);
     g_string_free(t->ends, TRUE);
     g_string_free(t->osts, TRUE);
+    g_string_free(t->ports, TRUE);
 }
 
 /* What was posted to the main thread runs. */

@@ -104,6 +104,8 @@ static const Need needs[] = {
     { "memory-backend-file", ",\"size\":4096,\"mem-path\":\"@/memory\"" },
     { "virtio-blk-pci", ",\"drive\":\"node\"" },
     { "pc-dimm", ",\"memdev\":\"ram\"" },
+    { "virtconsole", ",\"bus\":\"hub.0\",\"chardev\":\"null\"" },
+    { "virtserialport", ",\"chardev\":\"null\"" },
 };
 
 static const char *members_of(const char *type)
@@ -172,6 +174,7 @@ static void test_lives(void)
     g_assert_true(g_file_set_contents(disk, "", 0, NULL));
     rig_plug(rig, "{\"qom-type\":\"blockdev-null-co\",\"id\":\"node\"}");
     rig_plug(rig, "{\"chardev\":\"chardev-null\",\"id\":\"null\"}");
+    rig_plug(rig, "{\"driver\":\"virtio-serial-pci\",\"id\":\"hub\"}");
     rig_plug(rig, "{\"qom-type\":\"memory-backend-ram\",\"id\":\"ram\",\"size\":1048576}");
     for (guint i = 0; i < prop_n_tables; i++) {
         const PropTable *table = prop_tables[i];

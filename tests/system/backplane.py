@@ -210,7 +210,7 @@ class Qmp:
                 self.on_event(message)
         return message
 
-    def command(self, name, fds=(), reply_within=30, **arguments):
+    def command(self, name, /, fds=(), reply_within=30, **arguments):
         """The reply's value; QmpError for an error. Underscores in names stand for dashes."""
         request = {"execute": name, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
         data = json.dumps(request).encode() + b"\n"
@@ -403,7 +403,7 @@ class Machine:
         self.c.equal(got["running"], want == "running", "'running' in state %s" % want)
         self.c.equal(self.state, want, "the state by the events")
 
-    def __call__(self, name, **arguments):
+    def __call__(self, name, /, **arguments):
         return self.qmp.command(name, **arguments)
 
     def wait(self, event, timeout=30, **data):
