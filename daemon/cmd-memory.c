@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* cmd-memory.c - memory objects and DIMMs. */
+/* cmd-memory.c - memory objects, DIMMs and the balloon. */
 #include "../devices/mem/memory-backend.h"
+#include "../devices/virtio/virtio-balloon.h"
 #include "../schema/generated/devices.h"
 #include "handlers.h"
 
@@ -63,5 +64,39 @@ gboolean cmd_query_memdev(Machine *m, QmpRequest *req, GPtrArray **ret, GError *
 {
     *ret = REPLY_LIST(memdev_free);
     device_set_foreach(m->devices, add_memdev, *ret);
+    return TRUE;
+}
+
+/* ---- the balloon ---- */
+
+static Device *the_balloon(Machine *m, GError **error)
+{
+    Device *dev = virtio_balloon_find(m->devices);
+
+    if (!dev)
+        error_set_class(error, ERROR_DEVICE_NOT_ACTIVE, "No balloon device has been activated");
+    return dev;
+}
+
+gboolean cmd_balloon(Machine *m, QmpRequest *req, const BalloonArgs *args, GError **error)
+{
+    Device *dev = the_balloon(m, error);
+
+    if (!dev)
+        return FALSE;
+    if (args->value <= 0)
+        return error_set(error, "Parameter 'value' is %" G_GINT64_FORMAT ": a size is wanted", args->value);
+    virtio_balloon_set_target(dev, (guint64)args->value);
+    return TRUE;
+}
+
+gboolean cmd_query_balloon(Machine *m, QmpRequest *req, BalloonInfo **ret, GError **error)
+{
+    Device *dev = the_balloon(m, error);
+
+    if (!dev)
+        return FALSE;
+    *ret = g_new0(BalloonInfo, 1);
+    (*ret)->actual = (gint64)virtio_balloon_actual(dev);
     return TRUE;
 }

@@ -219,6 +219,8 @@ gboolean cmd_qom_list(Machine *m, QmpRequest *req, const QomListArgs *args, GPtr
             const PropDesc *row = &dev->bag->table->rows[i];
             g_ptr_array_add(list, property_info(row->name, prop_type_name(row), NULL));
         }
+        for (const char *const *name = dev->type->ops->readouts; name && *name; name++)
+            g_ptr_array_add(list, property_info(*name, "readout", NULL));
     }
     *ret = g_steal_pointer(&list);
     return TRUE;
@@ -246,6 +248,10 @@ gboolean cmd_qom_get(Machine *m, QmpRequest *req, const QomGetArgs *args, char *
         *ret = g_strdup_printf("\"%s\"", dev->type->name);
         return TRUE;
     }
+    if (dev->type->ops->readouts && g_strv_contains(dev->type->ops->readouts, args->property)) {
+        *ret = dev->type->ops->readout(dev, args->property);
+        return TRUE;
+    }
     int row = find_row(dev, args->property, error);
     if (row < 0)
         return FALSE;
@@ -263,5 +269,12 @@ gboolean cmd_qom_set(Machine *m, QmpRequest *req, const QomSetArgs *args, GError
     if (!(dev->bag->table->rows[row].flags & PROP_LIVE))
         return error_set(error, "Property '%s' of '%s' can not be changed while it is plugged", args->property, dev->id);
     g_autoptr(JsonDoc) doc = json_doc_parse(args->value, strlen(args->value), &json_limits_default, error);
-    return doc && prop_bag_set_json(dev->bag, (guint)row, json_doc_root(doc), ORIGIN_CONFIG, error);
+    if (!doc)
+        return FALSE;
+    LOCK_SCOPE(&dev->lock);
+    if (!prop_bag_set_json(dev->bag, (guint)row, json_doc_root(doc), ORIGIN_CONFIG, error))
+        return FALSE;
+    if (dev->type->ops->row_changed)
+        dev->type->ops->row_changed(dev, (guint)row);
+    return TRUE;
 }

@@ -438,6 +438,11 @@ static void device_acpi_ost(gpointer user, const DeviceOst *ost)
     acpiost_info_free(info);
 }
 
+static void device_balloon_change(gpointer user, guint64 actual)
+{
+    qmp_event_balloon_change(((Machine *)user)->server, (gint64)actual);
+}
+
 static void device_port_change(gpointer user, const char *id, gboolean open)
 {
     qmp_event_vserport_change(((Machine *)user)->server, id, open);
@@ -499,6 +504,7 @@ static const DeviceObserver device_observer = {
     .io_error = device_io_error,
     .device_error = device_error,
     .acpi_ost = device_acpi_ost,
+    .balloon_change = device_balloon_change,
     .port_change = device_port_change,
     .open_fdset = device_open_fdset,
     .device_gone = device_gone,

@@ -36,6 +36,7 @@ extern const DeviceType qemu64_x86_64_cpu_type;
 extern const DeviceType rng_random_type;
 extern const DeviceType rtc_type;
 extern const DeviceType virtconsole_type;
+extern const DeviceType virtio_balloon_pci_type;
 extern const DeviceType virtio_blk_pci_type;
 extern const DeviceType virtio_rng_pci_type;
 extern const DeviceType virtio_serial_pci_type;
@@ -78,6 +79,7 @@ const DeviceType *const device_types[] = {
     &rng_random_type,
     &rtc_type,
     &virtconsole_type,
+    &virtio_balloon_pci_type,
     &virtio_blk_pci_type,
     &virtio_rng_pci_type,
     &virtio_serial_pci_type,

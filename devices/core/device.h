@@ -117,6 +117,12 @@ typedef struct {
     void (*unpublish)(Device *dev); /* takes out what publish put in */
     void (*unrealize)(Device *dev); /* undoes realize; safe after a failed realize too */
     gboolean (*post_load)(Device *dev, GError **error); /* lock held: derived state, timers, line levels from loaded rows */
+    /* Properties that are no rows but read while the machine runs: their names, NULL-terminated, or NULL; and one's value as JSON
+     * text, which the caller frees. */
+    const char *const *readouts;
+    char *(*readout)(Device *dev, const char *name);
+    /* qom-set has changed ROW, which is PROP_LIVE. Lock held. */
+    void (*row_changed)(Device *dev, guint row);
     /* Adds fingerprint leaves beyond the property rows: abi_leaf() for config space, tables, CPUID ... */
     void (*abi)(Device *dev, AbiSink *sink);
 } DeviceOps;
@@ -188,6 +194,7 @@ typedef struct {
     /* DEV is of no use to the guest until that resets it (virtio: DEVICE_NEEDS_RESET): REASON is for people. Main thread. */
     void (*device_error)(gpointer user, Device *dev, const char *reason);
     void (*acpi_ost)(gpointer user, const DeviceOst *ost); /* main thread */
+    void (*balloon_change)(gpointer user, guint64 actual); /* BALLOON_CHANGE: bytes that the guest has; main thread */
     void (*port_change)(gpointer user, const char *id, gboolean open); /* VSERPORT_CHANGE; main thread */
     /* Opens "/dev/fdset/N" from the descriptors that clients passed; main thread. */
     int (*open_fdset)(gpointer user, gint64 set, int flags, GError **error);

@@ -50,6 +50,42 @@ guint64 memory_backend_size(Device *backend)
     return config_of(backend)->size;
 }
 
+/* ---- giving back ---- */
+
+typedef struct {
+    const guint8 *hva;
+    guint64       len;
+    Device       *found;
+} RangeSearch;
+
+static gboolean holds_range(Device *dev, gpointer user)
+{
+    RangeSearch *search = user;
+
+    if (!g_str_has_prefix(dev->type->name, "memory-backend-") || !memory_backend_hva(dev))
+        return TRUE;
+    guint64 at = (guint64)((guintptr)search->hva - (guintptr)memory_backend_hva(dev));
+    if (!range_within(at, search->len, memory_backend_size(dev)))
+        return TRUE;
+    search->found = dev;
+    return FALSE;
+}
+
+/* Shared memory is a file's, which keeps it until there is a hole; private memory is the mapping's. */
+gboolean memory_backend_discard(DeviceSet *set, guint8 *hva, guint64 len)
+{
+    RangeSearch search = { hva, len, NULL };
+
+    device_set_foreach(set, holds_range, &search);
+    if (!search.found)
+        return FALSE;
+    const PropBag *bag = search.found->bag;
+    gboolean share = prop_bag_get_u(bag, (guint)prop_table_row(bag->table, "share")) != 0;
+    return madvise(hva, len, share ? MADV_REMOVE : MADV_DONTNEED) == 0;
+}
+
+/* ---- preallocation ---- */
+
 static gpointer populate(gpointer user)
 {
     MemoryBackend *mb = user;

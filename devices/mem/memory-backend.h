@@ -8,6 +8,9 @@ guint8  *memory_backend_hva(Device *backend);
 guint64  memory_backend_size(Device *backend);
 /* Waits for the preallocation, where one was asked for. */
 gboolean memory_backend_ready(Device *backend, GError **error);
+/* Gives the pages of [HVA, HVA + LEN), page aligned, back to the host: they read as 0, or as the file that is behind a private mapping, when
+ * touched again. Main thread. FALSE: it is not within one object of SET, or the host refuses; nothing is lost then. */
+gboolean memory_backend_discard(DeviceSet *set, guint8 *hva, guint64 len);
 
 /* ---- DIMMs (devices/mem/dimm.c) ---- */
 guint64  dimm_size(Device *dimm);

@@ -21,6 +21,8 @@ typedef struct {
     guint8    *ram;   /* RAM_SIZE bytes at 0, if board_test_ram() was called */
     guint      resets, shutdowns, rtc_changes;
     gint64     rtc_offset;
+    guint      balloon_changes;
+    guint64    balloon; /* what the last of them said */
     GString   *ports; /* VSERPORT_CHANGE: " ID open", " ID closed" */
     GString   *ends;  /* of unplug requests: " ID gone", " ID stays: REASON" */
     GString   *osts;  /* what was reported by _OST: " CPU 4 ID 3 0" */
@@ -57,6 +59,12 @@ static inline void board_test_on_failed(gpointer user, const char *id, const cha
     g_string_append_printf(((BoardTest *)user)->ends, " %s stays: %s", id, reason);
 }
 
+static inline void board_test_on_balloon(gpointer user, guint64 actual)
+{
+    ((BoardTest *)user)->balloon_changes++;
+    ((BoardTest *)user)->balloon = actual;
+}
+
 static inline void board_test_on_port(gpointer user, const char *id, gboolean open)
 {
     g_string_append_printf(((BoardTest *)user)->ports, " %s %s", id, open ? "open" : "closed");
@@ -87,6 +95,7 @@ static const DeviceObserver board_test_observer = {
     .guest_shutdown = board_test_on_shutdown,
     .guest_reset = board_test_on_reset,
     .rtc_change = board_test_on_rtc,
+    .balloon_change = board_test_on_balloon,
     .port_change = board_test_on_port,
     .device_gone = board_test_on_gone,
     .unplug_failed = board_test_on_failed,
