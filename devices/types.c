@@ -30,6 +30,7 @@ extern const DeviceType mem_hotplug_type;
 extern const DeviceType memory_backend_file_type;
 extern const DeviceType memory_backend_memfd_type;
 extern const DeviceType memory_backend_ram_type;
+extern const DeviceType netdev_tap_type;
 extern const DeviceType pc_dimm_type;
 extern const DeviceType pcie_root_port_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
@@ -73,6 +74,7 @@ const DeviceType *const device_types[] = {
     &memory_backend_file_type,
     &memory_backend_memfd_type,
     &memory_backend_ram_type,
+    &netdev_tap_type,
     &pc_dimm_type,
     &pcie_root_port_type,
     &qemu64_x86_64_cpu_type,
