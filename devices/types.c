@@ -39,6 +39,7 @@ extern const DeviceType rtc_type;
 extern const DeviceType virtconsole_type;
 extern const DeviceType virtio_balloon_pci_type;
 extern const DeviceType virtio_blk_pci_type;
+extern const DeviceType virtio_net_pci_type;
 extern const DeviceType virtio_rng_pci_type;
 extern const DeviceType virtio_serial_pci_type;
 extern const DeviceType virtserialport_type;
@@ -83,6 +84,7 @@ const DeviceType *const device_types[] = {
     &virtconsole_type,
     &virtio_balloon_pci_type,
     &virtio_blk_pci_type,
+    &virtio_net_pci_type,
     &virtio_rng_pci_type,
     &virtio_serial_pci_type,
     &virtserialport_type,

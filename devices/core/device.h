@@ -201,6 +201,7 @@ typedef struct {
     /* The ends of device_unplug(): ID and PATH are those of the device, which exists no longer or goes on. Main thread. */
     void (*device_gone)(gpointer user, const char *id, const char *path);
     void (*unplug_failed)(gpointer user, const char *id, const char *path, const char *reason);
+    void (*rx_filter_changed)(gpointer user, Device *nic); /* NIC_RX_FILTER_CHANGED; main thread, its lock held */
 } DeviceObserver;
 
 /* Opens PATH for DEV's property PROP: "/dev/fdset/N" is a descriptor passed by a client, anything else a file (MODE if it is made). The result is
