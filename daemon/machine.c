@@ -496,6 +496,13 @@ static void device_gone(gpointer user, const char *id, const char *path)
     tell_unplugged(user, id, path, NULL);
 }
 
+static void device_rx_filter_changed(gpointer user, Device *nic)
+{
+    g_autofree char *path = device_path(nic), *qdev = g_strconcat(path, "/virtio-backend", NULL);
+
+    qmp_event_nic_rx_filter_changed(((Machine *)user)->server, nic->id_given ? nic->id : NULL, qdev);
+}
+
 static const DeviceObserver device_observer = {
     .guest_shutdown = device_guest_shutdown,
     .guest_reset = device_guest_reset,
@@ -509,6 +516,7 @@ static const DeviceObserver device_observer = {
     .open_fdset = device_open_fdset,
     .device_gone = device_gone,
     .unplug_failed = tell_unplugged,
+    .rx_filter_changed = device_rx_filter_changed,
 };
 
 /* ---- plugging ---- */

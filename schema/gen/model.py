@@ -56,18 +56,19 @@ while asm typeof linux unix i386 bool true false'''.split())
 
 # QEMU's own names that break our rules for new ones; nothing may be added here that is not QEMU's.
 QEMU_UNDERSCORES = {'qmp_capabilities', 'device_add', 'device_del', 'system_reset', 'system_powerdown',
-                    'system_wakeup', 'block_resize'}
+                    'system_wakeup', 'block_resize', 'netdev_add', 'netdev_del', 'set_link'}
 QEMU_BARE_RETURNS = {'query-commands', 'query-command-line-options', 'query-qmp-schema', 'query-fdsets',
                      'query-chardev', 'query-chardev-backends', 'ringbuf-read', 'qom-list-types', 'qom-list',
                      'qom-get', 'qom-list-properties', 'device-list-properties', 'query-hotpluggable-cpus',
                      'query-cpus-fast', 'query-cpu-definitions', 'query-memory-devices', 'query-memdev',
                      'query-machines', 'query-iothreads', 'query-pci', 'query-acpi-ospm-status',
-                     'query-named-block-nodes', 'query-block', 'query-blockstats'}
+                     'query-named-block-nodes', 'query-block', 'query-blockstats',
+                     'query-rx-filter'}
 
 QEMU_MEMBERS = {'UUID', 'class_info', 'io_range', 'irq_pin', 'mem_type_64', 'memory_range', 'pci_bridge',
                 'prefetchable_range', 'qdev_id',
                 'backing_file_depth', 'detect_zeroes', 'bps_rd', 'bps_wr', 'iops_rd', 'iops_wr',
-                'write_threshold', 'rd_bytes', 'wr_bytes', 'unmap_bytes', 'wr_highest_offset', 'rd_merged',
+                'write_threshold', 'vnet_hdr', 'rd_bytes', 'wr_bytes', 'unmap_bytes', 'wr_highest_offset', 'rd_merged',
                 'wr_merged', 'unmap_merged', 'idle_time_ns', 'account_invalid', 'account_failed', 'timed_stats',
                 'rd_operations', 'rd_total_time_ns', 'failed_rd_operations', 'invalid_rd_operations',
                 'wr_operations', 'wr_total_time_ns', 'failed_wr_operations', 'invalid_wr_operations',

@@ -212,7 +212,11 @@ class Qmp:
 
     def command(self, name, /, fds=(), reply_within=30, **arguments):
         """The reply's value; QmpError for an error. Underscores in names stand for dashes."""
-        request = {"execute": name, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
+        return self.call(name, {k.replace("_", "-"): v for k, v in arguments.items()}, fds, reply_within)
+
+    def call(self, name, arguments, fds=(), reply_within=30):
+        """The same for arguments of any name."""
+        request = {"execute": name, "arguments": arguments}
         data = json.dumps(request).encode() + b"\n"
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.sock.sendmsg([data], rights)
