@@ -14,6 +14,7 @@
 #include "../devices/virtio/virtio-net.h"
 #include "../schema/generated/devices.h"
 #include "handlers.h"
+#include "net-user.h"
 
 static void say_s(PropBag *bag, const char *name, const char *value)
 {
@@ -150,6 +151,8 @@ static PropBag *bag_from_args(QmpRequest *req, const NetdevOptions *args, GArray
     switch (args->type) {
     case NET_CLIENT_DRIVER_TAP:
         return tap_from_args(req, bag, args->u.tap, opened, error) ? g_steal_pointer(&bag) : NULL;
+    case NET_CLIENT_DRIVER_USER:
+        return net_user_from_args(bag, args->u.user, error) ? g_steal_pointer(&bag) : NULL;
     default:
         g_assert_not_reached();
     }

@@ -31,6 +31,7 @@ extern const DeviceType memory_backend_file_type;
 extern const DeviceType memory_backend_memfd_type;
 extern const DeviceType memory_backend_ram_type;
 extern const DeviceType netdev_tap_type;
+extern const DeviceType netdev_user_type;
 extern const DeviceType pc_dimm_type;
 extern const DeviceType pcie_root_port_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
@@ -76,6 +77,7 @@ const DeviceType *const device_types[] = {
     &memory_backend_memfd_type,
     &memory_backend_ram_type,
     &netdev_tap_type,
+    &netdev_user_type,
     &pc_dimm_type,
     &pcie_root_port_type,
     &qemu64_x86_64_cpu_type,
