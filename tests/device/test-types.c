@@ -103,6 +103,8 @@ static const Need needs[] = {
     { "memory-backend-memfd", ",\"size\":4096" },
     { "memory-backend-file", ",\"size\":4096,\"mem-path\":\"@/memory\"" },
     { "virtio-blk-pci", ",\"drive\":\"node\"" },
+    { "netdev-tap", NULL }, /* wants rights: test-net-tap's */
+    { "virtio-net-pci", ",\"netdev\":\"net\"" },
     { "pc-dimm", ",\"memdev\":\"ram\"" },
     { "virtconsole", ",\"bus\":\"hub.0\",\"chardev\":\"null\"" },
     { "virtserialport", ",\"chardev\":\"null\"" },
@@ -173,6 +175,7 @@ static void test_lives(void)
     g_autofree char *disk = g_build_filename(tmp, "disk", NULL);
     g_assert_true(g_file_set_contents(disk, "", 0, NULL));
     rig_plug(rig, "{\"qom-type\":\"blockdev-null-co\",\"id\":\"node\"}");
+    rig_plug(rig, "{\"qom-type\":\"netdev-user\",\"id\":\"net\"}");
     rig_plug(rig, "{\"chardev\":\"chardev-null\",\"id\":\"null\"}");
     rig_plug(rig, "{\"driver\":\"virtio-serial-pci\",\"id\":\"hub\"}");
     rig_plug(rig, "{\"qom-type\":\"memory-backend-ram\",\"id\":\"ram\",\"size\":1048576}");
