@@ -33,6 +33,7 @@ extern const DeviceType memory_backend_ram_type;
 extern const DeviceType netdev_tap_type;
 extern const DeviceType netdev_user_type;
 extern const DeviceType pc_dimm_type;
+extern const DeviceType pci_hotplug_type;
 extern const DeviceType pcie_root_port_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
 extern const DeviceType rng_random_type;
@@ -64,6 +65,7 @@ const DeviceType *const device_types[] = {
     &cpu_hotplug_type,
     &firmware_type,
     &mem_hotplug_type,
+    &pci_hotplug_type,
     &fw_cfg_type,
     &host_bridge_type,
     &host_x86_64_cpu_type,

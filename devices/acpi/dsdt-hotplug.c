@@ -318,7 +318,10 @@ void acpi_dsdt_hotplug(Aml *a, const AcpiView *v)
     cpus(a, v);
     if (v->device_memory)
         memory(a, v);
+    acpi_dsdt_slots(a, v);
     aml_scope(a, "\\_GPE");
+    if (v->pci_slots->len > 0)
+        gpe(a, "_E01", "\\_SB.PCI0.PSCN");
     gpe(a, "_E02", "\\_SB.CPUS.CSCN");
     if (v->device_memory)
         gpe(a, "_E03", "\\_SB.MHPC.MSCN");

@@ -11,6 +11,7 @@
 #include "aml.h"
 #include "cpu-hotplug.h"
 #include "mem-hotplug.h"
+#include "pci-hotplug.h"
 #include "view.h"
 
 static const guint32 pic_choices[] = {5, 10, 11};
@@ -285,6 +286,7 @@ static void motherboard(Aml *a, const BoardConfig *b)
     aml_res_io(a, b->pm_base, 0x80);
     aml_res_io(a, b->cpu_hotplug_base, CPU_HOTPLUG_REG_LEN);
     aml_res_io(a, b->memory_hotplug_base, MEM_HOTPLUG_REG_LEN);
+    aml_res_io(a, b->pci_hotplug_base, PCI_HOTPLUG_REG_LEN);
     aml_end(a);
     aml_end(a);
 }

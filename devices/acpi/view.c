@@ -10,6 +10,8 @@
 #include "../../common/util.h"
 #include "../cpu/cpu.h"
 #include "../mem/memory-backend.h"
+#include "../pci/hotplug.h"
+#include "pci-hotplug.h"
 
 #define ECAM_PER_BUS (1u << 20)
 
@@ -30,6 +32,20 @@ static void gather_cpus(DeviceSet *set, AcpiView *v)
             cpu.features = DEVICE_CONFIG(slot.cpu, X86CpuConfig)->feat_1_edx;
         }
         g_array_append_val(v->cpus, cpu);
+    }
+}
+
+static void gather_slots(DeviceSet *set, AcpiView *v)
+{
+    v->pci_slots = g_array_new(FALSE, FALSE, sizeof(AcpiPciSlot));
+    for (guint n = 0; n < PCI_HOTPLUG_SLOTS; n++) {
+        PciSlot slot;
+
+        if (pci_slot_by_number(set, n, &slot) && pci_slot_is_removable(&slot)) {
+            AcpiPciSlot s = {.number = n, .sun = pci_slot_sun(&slot)};
+
+            g_array_append_val(v->pci_slots, s);
+        }
     }
 }
 
@@ -78,6 +94,7 @@ AcpiView *acpi_view_new(DeviceSet *set)
     acpi_view_place(v, device_set_board(set)->bag);
     v->dimms = g_array_new(FALSE, FALSE, sizeof(AcpiDimm));
     gather_cpus(set, v);
+    gather_slots(set, v);
     device_set_foreach(set, gather_device, v);
     g_array_sort(v->dimms, by_slot);
     qsort(v->serial, v->n_serial, sizeof v->serial[0], by_index);
@@ -88,6 +105,7 @@ void acpi_view_free(AcpiView *v)
 {
     g_array_unref(v->cpus);
     g_array_unref(v->dimms);
+    g_array_unref(v->pci_slots);
     g_free(v);
 }
 

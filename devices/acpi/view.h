@@ -24,6 +24,12 @@ typedef struct {
     guint   slot;
 } AcpiDimm;
 
+/* A PCI slot that ACPI controls: its number (pci/hotplug.h), and what people know it by. */
+typedef struct {
+    guint16 number;
+    guint32 sun;
+} AcpiPciSlot;
+
 #define ACPI_MAX_SERIAL 4
 
 typedef struct {
@@ -34,6 +40,7 @@ typedef struct {
     guint8             last_bus;              /* highest PCI bus there can be: 0 as long as there are no bridges */
     GArray            *cpus;                  /* AcpiCpu, one a slot in index order */
     GArray            *dimms;                 /* AcpiDimm of base RAM, by slot */
+    GArray            *pci_slots;             /* AcpiPciSlot of those that can be emptied or filled, by number */
     guint              n_serial;
     AcpiSerial         serial[ACPI_MAX_SERIAL]; /* by index */
 } AcpiView;
@@ -57,6 +64,8 @@ void        acpi_dsdt_body(const AcpiView *v, GByteArray *out);
 /* dsdt-hotplug.c: the part of it by which things come and go. */
 struct Aml;
 void        acpi_dsdt_hotplug(struct Aml *a, const AcpiView *v);
+/* dsdt-slots.c: the objects of PCI slots, and \_SB.PCI0.PSCN, which the handler of their event calls; nothing without slots. */
+void        acpi_dsdt_slots(struct Aml *a, const AcpiView *v);
 /* The linker-loader script (fw_cfg etc/table-loader) for T, which is not yet relocated; T's blob and RSDP as firmware has
  * to find them: checksum bytes zero. */
 GByteArray *acpi_loader_script(AcpiTables *t);

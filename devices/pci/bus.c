@@ -109,6 +109,11 @@ const char *pci_bus_name(const PciBus *bus)
     return bus->name;
 }
 
+DeviceSet *pci_bus_set(const PciBus *bus)
+{
+    return bus->host->set;
+}
+
 PciBus *pci_bus_find(DeviceSet *set, const char *name)
 {
     PciBus *root = pci_root_bus(set);
@@ -197,12 +202,34 @@ gboolean pci_bus_claim(PciBus *bus, PciFunction *fn, GError **error)
     return TRUE;
 }
 
-void pci_bus_publish(PciBus *bus, PciFunction *fn)
+/* Host lock held. */
+static void show(PciBus *bus, PciFunction *fn)
 {
-    g_mutex_lock(&bus->host->lock);
     g_assert(bus->claimed[fn->devfn] == fn);
     bus->visible[fn->devfn] = fn;
     g_atomic_int_inc(&bus->n_visible);
+}
+
+/* Those that were published before function 0, which is just being so: the guest finds the slot complete. Host lock held. */
+static void show_waiting(PciBus *bus, guint8 first)
+{
+    for (guint f = 1; f < 8; f++) {
+        PciFunction *fn = bus->claimed[first | f];
+        if (fn && !bus->visible[first | f] && fn->dev->state == DEVICE_PUBLISHED)
+            show(bus, fn);
+    }
+}
+
+void pci_bus_publish(PciBus *bus, PciFunction *fn)
+{
+    gboolean alone = (fn->devfn & 7) && !bus->visible[fn->devfn & 0xf8];
+
+    if (alone && device_set_is_started(bus->host->set))
+        return; /* a guest that is told of a slot looks at its function 0 */
+    g_mutex_lock(&bus->host->lock);
+    show(bus, fn);
+    if (!(fn->devfn & 7))
+        show_waiting(bus, fn->devfn);
     g_atomic_int_set(&bus->host->stale, TRUE);
     g_mutex_unlock(&bus->host->lock);
     below_changed(bus);

@@ -129,6 +129,7 @@ static inline gboolean pci_touches(guint16 offset, unsigned size, guint16 reg, u
 
 PciBus  *pci_root_bus(DeviceSet *set); /* pcie.0, the host bridge's; NULL without a board */
 const char *pci_bus_name(const PciBus *bus);
+DeviceSet *pci_bus_set(const PciBus *bus);
 PciBus  *pci_bus_new(DeviceSet *set, const char *name);
 /* The bus behind BRIDGE, which must be claimed. It answers for devices below N_SLOTS (a PCI Express link: 1). */
 PciBus  *pci_bus_new_behind(PciFunction *bridge, const char *name, guint n_slots, gboolean hotplug);
@@ -144,7 +145,7 @@ void     pci_bus_set_open(PciBus *bus, gboolean open);
 gboolean pci_bus_is_open(const PciBus *bus);
 
 /* Claims bus:devfn; errors name the function that has it. Takes effect for the guest with
- * pci_bus_publish(). */
+ * pci_bus_publish(), in a machine that has started with that of the slot's function 0 at the earliest. */
 gboolean pci_bus_claim(PciBus *bus, PciFunction *fn, GError **error);
 void     pci_bus_publish(PciBus *bus, PciFunction *fn);
 void     pci_bus_remove(PciBus *bus, PciFunction *fn); /* returns when no access is in flight */

@@ -13,6 +13,8 @@
  */
 #include "pci-device.h"
 
+#include "hotplug.h"
+
 static const PciDeviceConfig *config_of(const Device *dev)
 {
     return DEVICE_CONFIG(dev, PciDeviceConfig);
@@ -106,6 +108,11 @@ static gboolean check_slot(const Device *dev, const PciBus *bus, guint devfn, GE
                          "Property 'addr' of device '%s': device '%s' has slot %x of bus '%s' for "
                          "itself; it would need multifunction",
                          dev->id, first->dev->id, slot, pci_bus_name(bus));
+    if ((devfn & 7) && device_set_is_started(dev->set) && pci_bus_visible(bus, devfn & 0xf8u))
+        return error_set(error,
+                         "Property 'addr' of device '%s': function 0 of slot %x of bus '%s' is "
+                         "device '%s', and the guest looks for no other function any more",
+                         dev->id, slot, pci_bus_name(bus), first->dev->id);
     for (guint f = 1; !(devfn & 7) && f < 8; f++) {
         const PciFunction *other = pci_bus_claimed(bus, devfn | f);
         if (other && !config_of(dev)->multifunction)
@@ -265,16 +272,21 @@ void pci_device_publish(Device *dev)
     PciDevice *pci = (PciDevice *)dev;
 
     pci_bus_publish(pci->fn.bus, &pci->fn);
+    pci_slot_arrived(&pci->fn);
 }
 
 void pci_device_unpublish(Device *dev)
 {
     PciDevice *pci = (PciDevice *)dev;
+    PciBus *bus = pci->fn.bus;
+    gboolean seen = pci_bus_visible(bus, pci->fn.devfn) != NULL;
 
     g_mutex_lock(&dev->lock);
     pci_intx_set(&pci->fn, FALSE);
     g_mutex_unlock(&dev->lock);
-    pci_bus_remove(pci->fn.bus, &pci->fn);
+    pci_bus_remove(bus, &pci->fn);
+    if (seen)
+        pci_slot_left(bus, pci->fn.devfn);
 }
 
 void pci_device_unrealize(Device *dev)

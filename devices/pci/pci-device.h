@@ -14,6 +14,7 @@
  *   unrealize  pci_device_unrealize()  last; safe after a failed realize
  *   post_load  pci_device_post_load()  then its own
  *   abi        pci_device_abi()
+ *   unplug_request  pci_device_unplug_request()  asks the guest for the function's slot (hotplug.c)
  *
  * State rows: PCI_DEVICE_ROWS(Type, since) where the PciDevice is the member `pci`.
  */
@@ -61,6 +62,7 @@ void     pci_device_unpublish(Device *dev);
 void     pci_device_unrealize(Device *dev);
 void     pci_device_post_load(Device *dev);
 void     pci_device_abi(Device *dev, AbiSink *sink);
+UnplugAnswer pci_device_unplug_request(Device *dev, gboolean force, GError **error);
 
 /* Where a capability is, by its name in the type's table; 0: this device does not have it. */
 guint16  pci_device_cap(const Device *dev, const char *name);

@@ -8,20 +8,24 @@
  * slot registers; else ACPI does, and the port says that it is not hot-plug capable.
  *
  * The slot's registers (native):
- *   presence   PDS follows what is plugged; a change sets PDC
+ *   presence   PDS follows what is plugged; a change sets PDC. Who plugs into a slot without power presses the button too, or
+ *              Linux does not hear of it: where there is a button it waits for that
  *   power      PCC, a command of the guest. Off closes the bus: no access, no BAR, functions reset.
  *              A slot without a device comes out of reset without power, one with a device with it
  *   link       DLLLA is on while there are device and power and the link is not disabled; a
  *              change sets DLLSC
  *   command    any write to the control register is one, and is completed at once: CC
- *   button     ABP, pressed by pcie_slot_push_button()
+ *   button     ABP, pressed by pcie_slot_push_button(); the guest has noticed when it clears that
+ *   lamp       what the guest tells people: blinking, it is on its way; off (and no power): take it out; on again
+ *              after it blinked: it stays
  * The interrupt is their OR through the enables and HPIE; by MSI it is sent when that rises.
  *
  * The bus is open while there is power, the link is not disabled and the bridge does not hold it
- * in reset. All of this is derived from registers and presence, so a load restores it.
+ * in reset. All of this is derived from registers and presence, so a load restores it; but what is FRESH.
  */
 #include "root-port.h"
 
+#include "hotplug.h"
 #include "pci-device.h"
 
 enum {
@@ -39,16 +43,28 @@ enum {
     SLTSTA_DLLSC = 1 << 8,
     SLTSTA_EVENTS = 0x011f,
     BRIDGE_RESET = 1 << 6,
-    WORK_POWER_OFF = PCI_WORK_OWN,
+    /* of the control register's upper byte */
+    HIGH_LAMP = 3 << 0,
+    HIGH_LAMP_ON = 1,
+    HIGH_LAMP_BLINKS = 2,
+    HIGH_POWER_OFF = 1 << 2,
+    WORK_NOTICED = PCI_WORK_OWN,
+    WORK_KEPT = PCI_WORK_OWN << 1,
+    WORK_EJECTED = PCI_WORK_OWN << 2,
 };
+
+#define PRESS_NS G_GINT64_CONSTANT(1000000000)
 
 typedef struct {
     PciDevice pci;
     PciBus   *bus;
     gboolean  native;
     gboolean  raised; /* what the slot's interrupt is; derived */
-    void    (*power_off)(gpointer user); /* main thread, with the next */
-    gpointer  power_off_user;
+    /* Main thread: */
+    gboolean  pressed;       /* the guest is asked, by the button */
+    gboolean  press_later;   /* it shall be, when it has powered on */
+    gint64    pressed_until; /* virtual clock: it is given time to begin to blink */
+    gboolean  fresh;  /* what is in the slot was plugged without power, and has had none since */
 } RootPort;
 
 static const PciCapDesc caps[] = {
@@ -139,26 +155,52 @@ static gboolean follow(RootPort *port)
     return TRUE;
 }
 
-static void slot_written(RootPort *port, gboolean was_powered)
+/* Power and lamp off: the device may be taken out (PCIe 6.7.1.1.2). Linux waits a second between the two, and is deaf meanwhile. What
+ * is plugged within that second is not what it lets go of. */
+static gboolean is_released(guint high)
 {
-    reg_put(port, PCIE_SLTSTA, SLTSTA_CC, TRUE);
-    if (was_powered && !powered(port))
-        pci_request(&port->pci.fn, PCI_WORK_RESET_BELOW | WORK_POWER_OFF);
+    return (high & (HIGH_LAMP | HIGH_POWER_OFF)) == (HIGH_LAMP | HIGH_POWER_OFF);
+}
+
+static void slot_commanded(RootPort *port, guint was, guint is)
+{
+    guint work = 0;
+
+    if ((is & ~was) & HIGH_POWER_OFF)
+        work |= PCI_WORK_RESET_BELOW;
+    if (!(is & HIGH_POWER_OFF))
+        port->fresh = FALSE;
+    if (is_released(is) && !is_released(was) && !port->fresh)
+        work |= WORK_EJECTED;
+    if ((was & HIGH_LAMP) == HIGH_LAMP_BLINKS && (is & (HIGH_LAMP | HIGH_POWER_OFF)) == HIGH_LAMP_ON)
+        work |= WORK_KEPT;
+    if (work)
+        pci_request(&port->pci.fn, work);
+}
+
+/* A write to the slot's control and status registers. */
+static void slot_written(RootPort *port, guint16 offset, unsigned size, guint32 old_value)
+{
+    guint16 control = port->pci.express + PCIE_SLTCTL, status = port->pci.express + PCIE_SLTSTA;
+
+    if (pci_touches(offset, size, control, 2))
+        reg_put(port, PCIE_SLTSTA, SLTSTA_CC, TRUE);
+    if (pci_touches(offset, size, control + 1, 1))
+        slot_commanded(port, old_value >> (control + 1 - offset) * 8 & 0xff, express(port, PCIE_SLTCTL)[1]);
+    if (pci_touches(offset, size, status, 1) && (old_value >> (status - offset) * 8 & SLTSTA_ABP) &&
+        !(reg_get(port, PCIE_SLTSTA) & SLTSTA_ABP))
+        pci_request(&port->pci.fn, WORK_NOTICED);
 }
 
 static void config_written(PciDevice *pci, guint16 offset, unsigned size, guint32 old_value)
 {
     RootPort *port = (RootPort *)pci;
-    guint16 exp = pci->express, control = PCI_BRIDGE_CONTROL;
+    guint16 control = PCI_BRIDGE_CONTROL;
     gboolean was_open = pci_bus_is_open(port->bus);
 
     reg_put(port, PCIE_LNKCTL, PCIE_LNKCTL_RETRAIN, FALSE); /* done before it could be read */
-    if (port->native && pci_touches(offset, size, exp + PCIE_SLTCTL, 2)) {
-        guint shift = offset <= exp + PCIE_SLTCTL + 1 ? (exp + PCIE_SLTCTL + 1 - offset) * 8u : 0;
-        gboolean whole = pci_touches(offset, size, exp + PCIE_SLTCTL + 1, 1);
-        guint8 old_high = whole ? (guint8)(old_value >> shift) : 0;
-        slot_written(port, whole && !(old_high & SLTCTL_POWER_OFF >> 8));
-    }
+    if (port->native)
+        slot_written(port, offset, size, old_value);
     if (pci_touches(offset, size, control, 1) &&
         (pci->fn.config[control] & BRIDGE_RESET) && was_open)
         pci_request(&pci->fn, PCI_WORK_RESET_BELOW);
@@ -178,16 +220,49 @@ static void below_changed(PciFunction *fn)
     gboolean was_present = !!(reg_get(port, PCIE_SLTSTA) & SLTSTA_PDS);
     if (port->native && present != was_present)
         reg_put(port, PCIE_SLTSTA, SLTSTA_PDC, TRUE);
+    if (present != was_present)
+        port->pressed = port->press_later = FALSE;
+    port->fresh = present && (was_present ? port->fresh : !powered(port));
+    if (port->native && port->fresh && !was_present)
+        reg_put(port, PCIE_SLTSTA, SLTSTA_ABP, TRUE);
     follow(port);
     slot_interrupt(port);
+}
+
+/* Presses the button, once in a while: a second time calls the first one off. */
+static void press(RootPort *port)
+{
+    gint64 now = vm_clock_ns(device_set_vm(port->pci.dev.set));
+
+    if (port->pressed && now < port->pressed_until)
+        return;
+    port->pressed = TRUE;
+    port->pressed_until = now + PRESS_NS;
+    pcie_slot_push_button(port->bus);
+}
+
+/* It has blinked and goes on: if that was for powering on, it could not be asked until now. */
+static gboolean asked_again(RootPort *port)
+{
+    gboolean later = port->press_later;
+
+    port->pressed = port->press_later = FALSE;
+    if (later)
+        press(port);
+    return later;
 }
 
 static void work_due(PciFunction *fn, guint work)
 {
     RootPort *port = (RootPort *)fn->dev;
+    PciSlot slot = { port->bus, 0 };
 
-    if ((work & WORK_POWER_OFF) && port->power_off)
-        port->power_off(port->power_off_user);
+    if (work & WORK_NOTICED)
+        pci_slot_noticed(&slot);
+    if ((work & WORK_KEPT) && !asked_again(port))
+        pci_slot_keep(&slot, "the guest keeps the slot in use");
+    if (work & WORK_EJECTED)
+        pci_slot_eject(&slot);
 }
 
 /* ---- building ---- */
@@ -347,6 +422,8 @@ static void slot_reset(RootPort *port)
         reg_put(port, PCIE_SLTCTL, SLTCTL_POWER_LAMP | SLTCTL_POWER_OFF, FALSE);
         reg_put(port, PCIE_SLTCTL, SLTCTL_POWER_LAMP_ON, TRUE);
     }
+    port->fresh = FALSE;
+    port->pressed = port->press_later = FALSE;
     follow(port);
     reg_put(port, PCIE_SLTSTA, SLTSTA_EVENTS, FALSE);
     slot_interrupt(port);
@@ -380,7 +457,7 @@ static gboolean root_port_post_load(Device *dev, GError **error)
     return TRUE;
 }
 
-static const StateDesc root_port_state[] = { PCI_DEVICE_ROWS(RootPort, "0.2"), STATE_END };
+static const StateDesc root_port_state[] = { PCI_DEVICE_ROWS(RootPort, "0.2"), STATE_ROW(RootPort, fresh, BOOL, "0.2"), STATE_END };
 
 static const DeviceOps root_port_ops = {
     .resolve = root_port_resolve,
@@ -410,6 +487,11 @@ static RootPort *port_of(const PciBus *bus)
     return bridge && bridge->dev->type == &pcie_root_port_type ? (RootPort *)bridge->dev : NULL;
 }
 
+gboolean pcie_slot_is(const PciBus *bus)
+{
+    return port_of(bus) != NULL;
+}
+
 gboolean pcie_slot_native(const PciBus *bus)
 {
     const RootPort *port = port_of(bus);
@@ -436,11 +518,19 @@ void pcie_slot_push_button(PciBus *bus)
     slot_interrupt(port);
 }
 
-void pcie_slot_on_power_off(PciBus *bus, void (*fn)(gpointer user), gpointer user)
+gboolean pcie_slot_ask(PciBus *bus)
 {
     RootPort *port = port_of(bus);
 
     g_assert(port && port->native);
-    port->power_off = fn;
-    port->power_off_user = user;
+    g_mutex_lock(&port->pci.dev.lock);
+    guint high = express(port, PCIE_SLTCTL)[1];
+    g_mutex_unlock(&port->pci.dev.lock);
+    if ((high & HIGH_LAMP) == HIGH_LAMP_BLINKS)
+        port->press_later = !port->pressed;
+    else if (high & HIGH_POWER_OFF)
+        return FALSE;
+    else
+        press(port);
+    return TRUE;
 }

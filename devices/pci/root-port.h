@@ -7,10 +7,13 @@
 
 #include "bus.h"
 
+gboolean pcie_slot_is(const PciBus *bus); /* behind a root port */
 /* Whether the guest controls the slot by its registers (PCIe 6.7); FALSE for buses that are not behind such a port. */
 gboolean pcie_slot_native(const PciBus *bus);
 gboolean pcie_slot_powered(const PciBus *bus); /* TRUE where power can not be switched */
 /* Presses the attention button: the guest is asked to give up what is in the slot (or to take it, if it is off). */
 void     pcie_slot_push_button(PciBus *bus);
-/* FN(user) runs each time the guest has switched the slot's power off; by then nothing reaches the bus. One at a time; FN NULL: none. */
-void     pcie_slot_on_power_off(PciBus *bus, void (*fn)(gpointer user), gpointer user);
+/* Asks the guest to give up what is in the slot, by the button; not if it is at it already, since the button would call that off; while
+ * it powers the slot on, as soon as it has. FALSE: the slot has no power, there is nobody to ask. What the guest answers
+ * goes to hotplug.h. */
+gboolean pcie_slot_ask(PciBus *bus);

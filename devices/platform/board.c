@@ -46,7 +46,7 @@ void board_guest_shutdown(DeviceSet *set)
 static gboolean realize(Device *dev, GError **error)
 {
     static const char *const parts[] = { PART_HOST_BRIDGE, PART_LPC, PART_RTC, PART_FW_CFG,
-                                         PART_CPU_HOTPLUG, PART_MEM_HOTPLUG };
+                                         PART_CPU_HOTPLUG, PART_MEM_HOTPLUG, PART_PCI_HOTPLUG };
 
     for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
         if (!device_part_new(dev, parts[i], error))

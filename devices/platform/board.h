@@ -4,7 +4,7 @@
  *
  * Parts (each a Device of its own with its lock and state rows; configuration is the board's rows):
  *   q35-host-bridge, ICH9-LPC (PM block, PIRQ, reset port), mc146818rtc, fw_cfg, acpi-cpu-hotplug,
- *   acpi-mem-hotplug
+ *   acpi-mem-hotplug, acpi-pci-hotplug
  */
 #pragma once
 

@@ -11,6 +11,7 @@
 #define PART_FW_CFG "fw_cfg"
 #define PART_CPU_HOTPLUG "acpi-cpu-hotplug"
 #define PART_MEM_HOTPLUG "acpi-mem-hotplug"
+#define PART_PCI_HOTPLUG "acpi-pci-hotplug"
 
 #define HOST_BRIDGE_DEVFN 0x00
 #define LPC_DEVFN 0xf8

@@ -440,6 +440,7 @@ static const DeviceOps ops = {
     .reset = blk_reset,
     .quiesce = blk_quiesce,
     .resume = blk_resume,
+    .unplug_request = pci_device_unplug_request,
     .unpublish = virtio_pci_unpublish,
     .unrealize = blk_unrealize,
     .post_load = blk_post_load,

@@ -183,6 +183,7 @@ static const DeviceOps ops = {
     .reset = rng_reset,
     .quiesce = virtio_pci_quiesce,
     .resume = virtio_pci_resume,
+    .unplug_request = pci_device_unplug_request,
     .unpublish = virtio_pci_unpublish,
     .unrealize = rng_unrealize,
     .post_load = virtio_pci_post_load,

@@ -50,11 +50,22 @@ static inline void fixture_memory(Fixture *f, guint64 ram, guint64 max)
     acpi_view_place(&f->view, f->bag);
 }
 
+/* PCI slots A to B. */
+static inline void fixture_slots(Fixture *f, guint a, guint b)
+{
+    for (guint n = a; n <= b; n++) {
+        AcpiPciSlot slot = {.number = n, .sun = n};
+
+        g_array_append_val(f->view.pci_slots, slot);
+    }
+}
+
 static inline void fixture_init(Fixture *f, guint max_cpus, guint plugged, guint64 ram, guint64 max_ram)
 {
     memset(f, 0, sizeof *f);
     fixture_board(f, max_cpus, 1);
     fixture_cpus(f, plugged);
+    f->view.pci_slots = g_array_new(FALSE, FALSE, sizeof(AcpiPciSlot));
     fixture_memory(f, ram, max_ram);
 }
 
@@ -62,6 +73,7 @@ static inline void fixture_clear(Fixture *f)
 {
     g_clear_pointer(&f->view.cpus, g_array_unref);
     g_clear_pointer(&f->view.dimms, g_array_unref);
+    g_clear_pointer(&f->view.pci_slots, g_array_unref);
     g_clear_pointer(&f->bag, prop_bag_free);
 }
 

@@ -137,6 +137,7 @@ static const DeviceOps testdev_ops = {
     .publish = pci_device_publish,
     .reset = testdev_reset,
     .quiesce = pci_device_quiesce,
+    .unplug_request = pci_device_unplug_request,
     .unpublish = pci_device_unpublish,
     .unrealize = pci_device_unrealize,
     .post_load = testdev_post_load,
@@ -210,9 +211,9 @@ static const DeviceType bridge_type = {
 /* ---- tables ---- */
 
 extern const DeviceType board_type, cpu_hotplug_type, fw_cfg_type, host_bridge_type, lpc_type,
-    mem_hotplug_type, pcie_root_port_type, rtc_type;
+    mem_hotplug_type, pci_hotplug_type, pcie_root_port_type, rtc_type;
 const DeviceType *const device_types[] = { &board_type,    &cpu_hotplug_type, &fw_cfg_type,
-                                           &host_bridge_type, &lpc_type,      &mem_hotplug_type, &testdev_type,
+                                           &host_bridge_type, &lpc_type,      &mem_hotplug_type, &pci_hotplug_type, &testdev_type,
                                            &bridge_type,   &pcie_root_port_type, &rtc_type, NULL };
 
 /* The base's rows under another name: these types are not in the generated directory. */

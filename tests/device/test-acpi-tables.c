@@ -289,6 +289,42 @@ static void test_mptable(void)
     g_assert_cmpuint(le32_get(pointer + 4), ==, 0xf0100);
 }
 
+/* How often BYTES occur in the DSDT. */
+static guint count_in_dsdt(const AcpiTables *t, const void *bytes, gsize n)
+{
+    const guint8 *dsdt = find_table(t, "DSDT");
+    guint found = 0;
+
+    for (guint i = 36; i + n <= le32_get(dsdt + 4); i++)
+        found += memcmp(dsdt + i, bytes, n) == 0;
+    return found;
+}
+
+/* An object a slot that ACPI controls, a handler if there is any, and no more: a table is read at each power-on. */
+static void test_slots(void)
+{
+    guint len[3];
+
+    for (guint i = 0; i < G_N_ELEMENTS(len); i++) {
+        g_auto(Fixture) f = {0};
+        g_autoptr(AcpiTables) t = NULL;
+        guint n = i * 30;
+
+        fixture_init(&f, 1, 1, MIB(512), MIB(512));
+        if (n)
+            fixture_slots(&f, 1, 30);
+        if (i == 2)
+            fixture_slots(&f, 32 + 8, 32 + 8 + 29);
+        t = build(&f);
+        len[i] = le32_get(find_table(t, "DSDT") + 4);
+        g_assert_cmpuint(count_in_dsdt(t, "_SUN", 4), ==, n);
+        g_assert_cmpuint(count_in_dsdt(t, "_E01", 4), ==, n ? 1 : 0);
+        g_assert_cmpuint(count_in_dsdt(t, "PNTB", 4), ==, i == 2 ? 3 : 0); /* defined, called twice */
+    }
+    g_assert_cmpuint(len[1] - len[0], <, 30 * 64 + 256);
+    g_assert_cmpuint(len[2] - len[1], <, 30 * 88 + 64);
+}
+
 /* ---- the linker-loader script, carried out as firmware does ---- */
 
 typedef struct {
@@ -419,12 +455,14 @@ static void check_acpiexec(const char *dir, const char *object)
         g_error("acpiexec says (status %d):\n%s", status, log);
 }
 
-static void check_tools(const AcpiTables *t)
+/* SLOTS: there are slots 1 and 0x20 + 0xf5. */
+static void check_tools(const AcpiTables *t, gboolean slots)
 {
     g_autofree char *dir = g_dir_make_tmp("backplane-acpi-XXXXXX", NULL);
     static const char *const names[] = {"DSDT", "FACP", "APIC", "MCFG", "WAET", "SRAT"};
     static const char *const objects[] = {"\\_S5", "\\_SB.PCI0._CRS", "\\_SB.LNKA._CRS", "\\_SB.GSIH._CRS", "\\_SB.MBRD._CRS",
                                           "\\_SB.CPUS.C000._MAT", "\\_SB.CPUS.C000._STA"};
+    static const char *const slot_objects[] = {"\\_SB.PCI0.S08._ADR", "\\_SB.PCI0.S08._SUN", "\\_SB.PCI0.SF5.S00._ADR"};
     static const char *const memory_objects[] = {"\\_SB.MHPC.M01F._STA", "\\_SB.MHPC.M000._CRS", "\\_SB.MHPC.M000._PXM"};
     int status;
 
@@ -440,6 +478,8 @@ static void check_tools(const AcpiTables *t)
         check_acpiexec(dir, objects[i]);
     for (guint i = 0; find_table(t, "SRAT") && i < G_N_ELEMENTS(memory_objects); i++)
         check_acpiexec(dir, memory_objects[i]);
+    for (guint i = 0; slots && i < G_N_ELEMENTS(slot_objects); i++)
+        check_acpiexec(dir, slot_objects[i]);
     g_free(run(NULL, (char *[]){"rm", "-rf", dir, NULL}, &status));
 }
 
@@ -469,8 +509,12 @@ static void test_acpica(void)
         f.view.n_serial = machines[i].n_serial;
         memcpy(f.view.serial, ports, sizeof ports);
         f.view.last_bus = i > 0 ? 255 : 0; /* with root ports and without */
+        if (i > 0) {
+            fixture_slots(&f, 1, 20);
+            fixture_slots(&f, 32 + 0xa8, i == 1 ? 32 + 0xa8 : 32 + 0xf5); /* one more, or some groups */
+        }
         t = build(&f);
-        check_tools(t);
+        check_tools(t, i == 2);
     }
 }
 
@@ -484,6 +528,7 @@ int main(int argc, char **argv)
     g_test_add_func("/acpi/srat", test_srat);
     g_test_add_func("/acpi/mcfg", test_mcfg);
     g_test_add_func("/acpi/place", test_place);
+    g_test_add_func("/acpi/slots", test_slots);
     g_test_add_func("/acpi/mptable", test_mptable);
     g_test_add_func("/acpi/loader-script", test_loader_script);
     g_test_add_func("/acpi/acpica-tools", test_acpica);

@@ -313,7 +313,7 @@ static void test_save_load_after_rubbish(void)
     }
     board_test_settle();
     device_set_foreach_part(a.set, collect, names);
-    g_assert_cmpuint(names->len, ==, 6);
+    g_assert_cmpuint(names->len, ==, 7);
     g_autoptr(GVariant) irqchip = vm_irqchip_save(a.vm, NULL);
     g_assert_true(vm_irqchip_load(b.vm, irqchip, NULL));
     for (guint i = 0; i < names->len; i++)

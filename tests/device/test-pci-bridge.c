@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Bridges: bus numbers, windows, interrupt pins behind them, resets; root ports and their slots. */
 #include "../../devices/acpi/view.h"
+#include "../../devices/core/unplug.h"
 #include "../../devices/pci/root-port.h"
 #include "pci-test.h"
 
@@ -340,13 +341,8 @@ static void test_assign_tight(void)
 
 typedef struct {
     BoardTest t;
-    guint     exp, power_offs;
+    guint     exp;
 } Slot;
-
-static void on_power_off(gpointer user)
-{
-    ((Slot *)user)->power_offs++;
-}
 
 static void slot_start(Slot *s)
 {
@@ -356,7 +352,6 @@ static void slot_start(Slot *s)
     device_set_started(s->t.set);
     s->exp = find_cap(&s->t, PORT, PCI_CAP_EXPRESS);
     numbers(&s->t, PORT, 0, 3, 3);
-    pcie_slot_on_power_off(pci_bus_find(s->t.set, "rp"), on_power_off, s);
 }
 
 static guint16 slot_status(Slot *s)
@@ -374,7 +369,7 @@ static void slot_command(Slot *s, guint16 value)
     pci_out(&s->t, PORT, s->exp + PCIE_SLTCTL, value, 2);
 }
 
-enum { ABP = 1, PDC = 8, CC = 16, PDS = 64, DLLSC = 256, OFF = 0x7c0, ON = 0x1c0 };
+enum { ABP = 1, PDC = 8, CC = 16, PDS = 64, DLLSC = 256, OFF = 0x7c0, ON = 0x1c0, BLINK = 0x2c0, NO_POWER = 0x400 };
 
 static void test_slot_plug(void)
 {
@@ -385,9 +380,9 @@ static void test_slot_plug(void)
     g_assert_cmphex(pci_in(&s.t, PORT, s.exp + PCIE_SLTCTL, 2), ==, OFF);
     g_assert_cmphex(slot_status(&s), ==, 0);
     pci_plug(&s.t, "pci-testdev", "{\"id\": \"d\", \"bus\": \"rp\"}");
-    g_assert_cmphex(slot_status(&s), ==, PDS | PDC);
+    g_assert_cmphex(slot_status(&s), ==, PDS | PDC | ABP);
     g_assert_cmphex(pci_in(&s.t, fn_at(3, 0, 0), 0, 4), ==, NOTHING); /* no power */
-    slot_clear(&s, PDC);
+    slot_clear(&s, PDC | ABP);
     slot_command(&s, ON);
     g_assert_cmphex(slot_status(&s), ==, PDS | CC | DLLSC);
     g_assert_cmphex(pci_in(&s.t, fn_at(3, 0, 0), 0, 4), ==, 0x56781234);
@@ -415,8 +410,8 @@ static void test_slot_plug_several(void)
     device_plug_publish(d1);
     g_assert_cmphex(slot_status(&s), ==, 0);
     device_plug_end(s.t.set);
-    g_assert_cmphex(slot_status(&s), ==, PDS | PDC);
-    slot_clear(&s, PDC);
+    g_assert_cmphex(slot_status(&s), ==, PDS | PDC | ABP);
+    slot_clear(&s, PDC | ABP);
     g_assert_true(device_remove(d1, NULL));
     g_assert_cmphex(slot_status(&s), ==, PDS); /* one is left */
     board_test_clear(&s.t);
@@ -436,7 +431,8 @@ static void test_slot_goes_in_bracket(void)
     board_test_clear(&t);
 }
 
-static void test_slot_unplug(void)
+/* Power goes: nothing reaches the device any more, which is reset. With the lamp off, too, it is released. */
+static void test_slot_power_off(void)
 {
     Slot s;
 
@@ -448,23 +444,148 @@ static void test_slot_unplug(void)
     memory_window(&s.t, PORT, 0xe0000000, 0xe00fffff);
     pci_out(&s.t, PORT, PCI_COMMAND, 6, 2);
     g_assert_cmphex(mem_in(&s.t, 0xe0000000, 4), ==, 0);
-    slot_clear(&s, 0x1ff);
-    pcie_slot_push_button(pci_bus_find(s.t.set, "rp"));
-    g_assert_cmphex(slot_status(&s), ==, PDS | ABP);
     guint resets = d->resets;
     vm_run(s.t.vm);
-    mem_out(&s.t, PORT + s.exp + PCIE_SLTCTL, OFF, 2);
+    mem_out(&s.t, PORT + s.exp + PCIE_SLTCTL, BLINK | NO_POWER, 2);
     g_assert_cmpint(s.t.vm->hold, !=, 0);
     board_test_settle();
-    g_assert_cmpuint(s.power_offs, ==, 1);
     g_assert_cmpuint(d->resets, ==, resets + 1);
     g_assert_cmphex(mem_in(&s.t, 0xe0000000, 4), ==, NOTHING);
     g_assert_cmphex(pci_in(&s.t, fn_at(3, 0, 0), 0, 4), ==, NOTHING);
-    slot_command(&s, OFF);
-    g_assert_cmpuint(s.power_offs, ==, 1);
+    slot_command(&s, BLINK | NO_POWER);
+    g_assert_cmpuint(d->resets, ==, resets + 1);
+    board_test_ends(&s.t, "");
     slot_clear(&s, 0x1ff);
-    g_assert_true(device_remove(&d->pci.dev, NULL));
-    g_assert_cmphex(slot_status(&s), ==, PDC);
+    slot_command(&s, OFF); /* nobody asked: all the same, the guest has let go */
+    board_test_ends(&s.t, " d gone");
+    g_assert_cmphex(slot_status(&s), ==, CC | PDC);
+    board_test_clear(&s.t);
+}
+
+static Device *slot_plug(Slot *s)
+{
+    return pci_plug(&s->t, "pci-testdev", "{\"id\": \"d\", \"bus\": \"rp\"}");
+}
+
+static void slot_ask(Slot *s, gboolean force)
+{
+    g_autoptr(GError) error = NULL;
+
+    device_unplug(device_set_find(s->t.set, NS_DEVICE, "d"), &(UnplugHow){ .force = force }, &error);
+    g_assert_no_error(error);
+}
+
+static gboolean slot_pending(Slot *s, UnplugPhase *phase)
+{
+    gint64 left;
+
+    return device_unplug_info(device_set_find(s->t.set, NS_DEVICE, "d"), phase, &left);
+}
+
+/* Asked by the button, noticed, on its way (where the button would call it off), let go; some rounds. */
+static void test_slot_unplug(void)
+{
+    Slot s;
+    UnplugPhase phase;
+
+    slot_start(&s);
+    for (guint turn = 0; turn < 3; turn++) {
+        slot_plug(&s);
+        slot_command(&s, ON);
+        slot_clear(&s, 0x1ff);
+        slot_ask(&s, FALSE);
+        g_assert_cmphex(slot_status(&s), ==, PDS | ABP);
+        g_assert_true(slot_pending(&s, &phase) && phase == UNPLUG_REQUESTED);
+        slot_clear(&s, ABP);
+        g_assert_true(slot_pending(&s, &phase) && phase == UNPLUG_NOTIFIED);
+        slot_ask(&s, FALSE); /* asked again, it is reminded, but not before it could have begun to blink */
+        g_assert_cmphex(slot_status(&s), ==, PDS);
+        step(&s.t, NS_PER_S);
+        slot_ask(&s, FALSE);
+        g_assert_cmphex(slot_status(&s), ==, PDS | ABP);
+        slot_clear(&s, ABP);
+        slot_command(&s, BLINK);
+        slot_ask(&s, FALSE);
+        g_assert_cmphex(slot_status(&s), ==, PDS | CC);
+        slot_command(&s, BLINK | NO_POWER);
+        slot_ask(&s, FALSE);
+        board_test_ends(&s.t, "");
+        slot_command(&s, OFF);
+        board_test_ends(&s.t, " d gone");
+    }
+    board_test_clear(&s.t);
+}
+
+/* The lamp is on again after it blinked: called off. */
+static void test_slot_refused(void)
+{
+    Slot s;
+    UnplugPhase phase;
+
+    slot_start(&s);
+    slot_plug(&s);
+    slot_command(&s, BLINK); /* powering on blinks, too: nobody asked */
+    slot_command(&s, ON);
+    board_test_ends(&s.t, "");
+    slot_command(&s, BLINK); /* asked meanwhile: the button is pressed afterwards */
+    slot_clear(&s, 0x1ff);
+    slot_ask(&s, FALSE);
+    g_assert_cmphex(slot_status(&s), ==, PDS);
+    slot_command(&s, ON);
+    g_assert_cmphex(slot_status(&s), ==, PDS | CC | ABP);
+    board_test_ends(&s.t, "");
+    slot_command(&s, ON);
+    g_assert_true(slot_pending(&s, &phase));
+    slot_command(&s, BLINK);
+    slot_command(&s, ON);
+    board_test_ends(&s.t, " d stays: the guest keeps the slot in use");
+    slot_command(&s, OFF); /* late */
+    board_test_ends(&s.t, " d gone");
+    board_test_clear(&s.t);
+}
+
+/* Plugged while the guest was still busy with the one before: the lamp that it switches off is not meant for this one. */
+static void test_slot_fresh(void)
+{
+    Slot s;
+
+    slot_start(&s);
+    slot_plug(&s);
+    slot_command(&s, ON);
+    slot_ask(&s, TRUE);
+    board_test_ends(&s.t, " d gone");
+    slot_command(&s, ON | NO_POWER);
+    slot_plug(&s);
+    slot_command(&s, OFF);
+    board_test_ends(&s.t, "");
+    g_assert_cmphex(slot_status(&s) & (PDS | ABP), ==, PDS | ABP);
+    slot_command(&s, BLINK);
+    slot_command(&s, ON);
+    g_assert_cmphex(pci_in(&s.t, fn_at(3, 0, 0), 0, 4), ==, 0x56781234);
+    slot_command(&s, OFF);
+    board_test_ends(&s.t, " d gone");
+    board_test_clear(&s.t);
+}
+
+/* Without power, or by force, at once. */
+static void test_slot_at_once(void)
+{
+    Slot s;
+
+    slot_start(&s);
+    slot_plug(&s);
+    slot_ask(&s, FALSE); /* a guest that does not care of slots */
+    board_test_ends(&s.t, " d gone");
+    slot_plug(&s);
+    slot_command(&s, ON);
+    slot_ask(&s, FALSE);
+    board_test_ends(&s.t, "");
+    slot_clear(&s, 0x1ff);
+    slot_ask(&s, TRUE);
+    board_test_ends(&s.t, " d gone");
+    g_assert_cmphex(slot_status(&s), ==, PDC | DLLSC);
+    slot_plug(&s); /* the slot has power: no button */
+    g_assert_cmphex(slot_status(&s), ==, PDS | PDC | DLLSC);
     board_test_clear(&s.t);
 }
 
@@ -516,8 +637,9 @@ static void test_slot_interrupt(void)
     pcie_slot_push_button(bus);
     g_assert_true(took_msi(&s.t));
     slot_clear(&s, ABP);
-    pci_plug(&s.t, "pci-testdev", "{\"bus\": \"rp\"}"); /* presence is not enabled */
-    g_assert_false(took_msi(&s.t));
+    pci_plug(&s.t, "pci-testdev", "{\"bus\": \"rp\"}"); /* by the button: presence is not enabled */
+    g_assert_true(took_msi(&s.t));
+    slot_clear(&s, ABP);
     slot_command(&s, ON | 0x1030); /* link state, power on */
     g_assert_true(took_msi(&s.t)); /* command completed and link: one */
     g_assert_false(took_msi(&s.t));
@@ -590,7 +712,11 @@ int main(int argc, char **argv)
     g_test_add_func("/pci-bridge/slot/plug", test_slot_plug);
     g_test_add_func("/pci-bridge/slot/plug-several", test_slot_plug_several);
     g_test_add_func("/pci-bridge/slot/goes-in-bracket", test_slot_goes_in_bracket);
+    g_test_add_func("/pci-bridge/slot/power-off", test_slot_power_off);
     g_test_add_func("/pci-bridge/slot/unplug", test_slot_unplug);
+    g_test_add_func("/pci-bridge/slot/refused", test_slot_refused);
+    g_test_add_func("/pci-bridge/slot/fresh", test_slot_fresh);
+    g_test_add_func("/pci-bridge/slot/at-once", test_slot_at_once);
     g_test_add_func("/pci-bridge/slot/surprise", test_slot_surprise);
     g_test_add_func("/pci-bridge/slot/interrupt", test_slot_interrupt);
     g_test_add_func("/pci-bridge/slot/reset", test_slot_reset);

@@ -246,9 +246,9 @@ static const DeviceType testdev_type = {
     .name = "virtio-testdev", .size = sizeof(TestVirtio), .ops = &dev_ops, .state = dev_state
 };
 
-extern const DeviceType board_type, cpu_hotplug_type, fw_cfg_type, host_bridge_type, lpc_type, mem_hotplug_type, rtc_type;
+extern const DeviceType board_type, cpu_hotplug_type, fw_cfg_type, host_bridge_type, lpc_type, mem_hotplug_type, pci_hotplug_type, rtc_type;
 const DeviceType *const device_types[] = { &board_type, &cpu_hotplug_type, &fw_cfg_type,   &host_bridge_type,
-                                           &lpc_type,   &mem_hotplug_type, &rtc_type,    &testdev_type, NULL };
+                                           &lpc_type,   &mem_hotplug_type, &pci_hotplug_type, &rtc_type,    &testdev_type, NULL };
 
 /* ---- the machine ---- */
 
