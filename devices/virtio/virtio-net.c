@@ -59,7 +59,7 @@ void net_go(VirtioNet *net)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!net->running || net->virtio.vd.quiesced)
+    if (!net->running || net->virtio.vd.quiesced || net->virtio.vd.no_dma)
         return;
     for (guint i = 0; i < net->active; i++) {
         if (!net->pairs[i].open && !pair_go(&net->pairs[i], &error)) {
@@ -107,7 +107,7 @@ static void ctrl_go(VirtioNet *net)
     guint index = net_ctrl_index(net);
     g_autoptr(GError) error = NULL;
 
-    if (!net->running || vd->quiesced || net->ctrl_watch || !virtio_has(vd, NET_F_CTRL_VQ) || !vq_started(vd->queues[index].vq))
+    if (!net->running || vd->quiesced || vd->no_dma || net->ctrl_watch || !virtio_has(vd, NET_F_CTRL_VQ) || !vq_started(vd->queues[index].vq))
         return;
     if (!watch(net, &net->ctrl_watch, index, ctrl_kicked, net, &error))
         virtio_needs_reset(vd, error->message);
@@ -170,6 +170,20 @@ static void one_queue(VirtioNet *net, guint index, gboolean stop)
     if (stop && index % 2 == 0)
         p->stashed = 0;
     net_go(net);
+}
+
+/* Nothing is in flight, so nothing waits either: frames stay with the back end. */
+static void net_dma(VirtioDevice *vd, gboolean on)
+{
+    VirtioNet *net = net_of(vd);
+
+    if (on) {
+        net_go(net);
+        ctrl_go(net);
+    } else {
+        net_halt(net);
+        unwatch(&net->ctrl_watch);
+    }
 }
 
 static void net_queue_start(VirtioDevice *vd, guint index)
@@ -242,6 +256,7 @@ static const VirtioDeviceOps net_ops = {
     .features_ok = net_features_ok,
     .start = net_start,
     .stop = net_stop,
+    .dma = net_dma,
     .queue_start = net_queue_start,
     .queue_stop = net_queue_stop,
 };
@@ -575,6 +590,7 @@ static const DeviceOps ops = {
     .reset = net_reset,
     .quiesce = net_quiesce,
     .resume = net_resume,
+    .unplug_request = pci_device_unplug_request,
     .unpublish = virtio_pci_unpublish,
     .unrealize = net_unrealize,
     .post_load = net_post_load,

@@ -170,11 +170,11 @@ static inline void rig_unrealize(Device *dev)
 static const DeviceOps rig_ops = { .realize = rig_realize, .unrealize = rig_unrealize };
 static const DeviceType rig_type = { "netdev-tap", sizeof(RigNet), &rig_ops, state_none };
 
-extern const DeviceType board_type, cpu_hotplug_type, fw_cfg_type, host_bridge_type, iothread_type, lpc_type, mem_hotplug_type,
+extern const DeviceType board_type, cpu_hotplug_type, fw_cfg_type, host_bridge_type, iothread_type, lpc_type, mem_hotplug_type, pci_hotplug_type,
     rtc_type, virtio_net_pci_type;
 
 const DeviceType *const device_types[] = { &board_type, &cpu_hotplug_type, &fw_cfg_type, &host_bridge_type, &iothread_type, &lpc_type,
-                                           &mem_hotplug_type, &rig_type, &rtc_type, &virtio_net_pci_type, NULL };
+                                           &mem_hotplug_type, &pci_hotplug_type, &rig_type, &rtc_type, &virtio_net_pci_type, NULL };
 
 /* ---- the test's side ---- */
 

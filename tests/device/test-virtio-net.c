@@ -673,26 +673,28 @@ static void test_queue_reset(void)
     rig_end(&r);
 }
 
+/* With the machine stopped, and without bus mastering, nothing is read or written; it goes on when that is over. */
 static void test_quiesce(void)
 {
     const DrvSeg seg = { RIG_SEND_AT, 72, FALSE };
     guint8 frame[60];
-    Rig r;
-
-    rig_start(&r, "", "");
-    rig_go(&r, 0, 2);
-    rig_frame(frame, sizeof frame, 0);
-    device_set_quiesce(r.t.set);
-    rig_give(&r, 0, 1, 1526);
-    rig_incoming(&r, 0, NULL, frame, sizeof frame);
-    vt_send(&r.v, 1, &seg, 1, 5);
-    g_usleep(2000);
-    g_assert_cmpuint(rig_waiting(&r, 0), ==, 1);
-    g_assert_cmpuint(rig_n_sent(&r), ==, 0);
-    device_set_resume(r.t.set);
-    rig_await(&r, 0, 1);
-    rig_await(&r, 1, 5);
-    rig_end(&r);
+    for (guint master = 0; master < 2; master++) {
+        Rig r;
+        rig_start(&r, "", "");
+        rig_go(&r, 0, 2);
+        rig_frame(frame, sizeof frame, 0);
+        master ? vt_cfg_out(&r.v, 4, 2, 2) : device_set_quiesce(r.t.set);
+        rig_give(&r, 0, 1, 1526);
+        rig_incoming(&r, 0, NULL, frame, sizeof frame);
+        vt_send(&r.v, 1, &seg, 1, 5);
+        g_usleep(2000);
+        g_assert_cmpuint(rig_waiting(&r, 0), ==, 1);
+        g_assert_cmpuint(rig_n_sent(&r), ==, 0);
+        master ? vt_cfg_out(&r.v, 4, 6, 2) : device_set_resume(r.t.set);
+        rig_await(&r, 0, 1);
+        rig_await(&r, 1, 5);
+        rig_end(&r);
+    }
 }
 
 /* Saved and loaded into another machine: the driver goes on, and is asked to announce itself. */

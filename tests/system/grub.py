@@ -99,9 +99,8 @@ class Grub:
         self.console = console
 
     def prompt(self):
-        """From SeaBIOS's first word to GRUB's prompt."""
-        for words in (r"SeaBIOS \(version ", r"Booting from Hard Disk\.\.\.", r"GRUB loading\.", r"Welcome to GRUB", PROMPT):
-            self.console.expect(words, BOOT_PATIENCE)
+        """From power-on to GRUB's prompt. What comes before is SeaBIOS's screen, with cursor movements anywhere in its words."""
+        self.console.expect(PROMPT, BOOT_PATIENCE)
 
     def ask(self, command):
         self.console.send(command + "\r")
