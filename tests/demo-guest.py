@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which guest tests/demo shows on this host: prints shell assignments of kind (linux, probe, none), why, kernel, initrd and words.
+"""Which guest tests/demo shows on this host: prints shell assignments of kind (linux, probe, none), why, kernel, initrd, words
+and drivers (a command for the guest's shell). The argument is a folder for what has to be made.
 
 BACKPLANE_DEMO (linux, probe, test) chooses instead of the host.
 """
@@ -11,6 +12,8 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "system"))
 import backplane  # noqa: E402  pylint: disable=wrong-import-position
+
+DRIVERS = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net")
 
 INIT = b"""#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /bin /sbin
@@ -63,7 +66,8 @@ def choose():
         if not os.path.exists(backplane.PROBE_PVH):
             return {"kind": "none", "why": guest}
         return {"kind": "probe", "why": guest, "kernel": backplane.PROBE_PVH, "initrd": "", "words": ""}
-    return {"kind": "linux", "why": "", "kernel": guest.kernel, "initrd": guest.initrd, "words": guest.words}
+    initrd, load = backplane.with_modules(guest, sys.argv[1], *DRIVERS)
+    return {"kind": "linux", "why": "", "kernel": guest.kernel, "initrd": initrd, "words": guest.words, "drivers": "; ".join(load) or ":"}
 
 
 if __name__ == "__main__":

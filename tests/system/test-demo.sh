@@ -40,7 +40,8 @@ skip() { count=$((count + 1)); echo "ok $count - $1 # SKIP $2"; }
 
 if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
     # With a Linux guest or, where there is none for this host, with the probe: as ./quickstart chooses.
-    page "as it comes" "boots\|guest runs" "3 CPUs online\|present=3" "state    shutdown" "$(printf '%s' '"max-cpus": 4')" "cpus     3 of 4" -- "$demo"
+    page "as it comes" "boots\|guest runs" "4 CPUs online\|present=3" "state    shutdown" "$(printf '%s' '"max-cpus": 4')" "cpus     [34] of 4" \
+        "512 MiB plugged\|present=3" "disk vda: 64 MiB, serial number demo\|present=3" "network card eth0: 52:54:00:00:00:01\|present=3" -- "$demo"
     page "the probe guest" "cpuhp-waiting present=2" "smp-total online=3" "state    shutdown" -- env BACKPLANE_DEMO=probe "$demo"
 else
     skip "the guests" "no usable /dev/kvm"
@@ -51,7 +52,7 @@ if [ "$(id -u)" != 0 ]; then
 elif ! runuser -u nobody -- test -x "$demo" || ! runuser -u nobody -- test -x "${BACKPLANED:-./backplaned}"; then
     skip "another user" "who may not read this folder"
 else
-    page "another user" "/dev/kvm\|no /dev/kvm\|Linux guest\|probe" "cpus     3 of 4" -- runuser -u nobody -- "$demo"
+    page "another user" "/dev/kvm\|no /dev/kvm\|Linux guest\|probe" "cpus     [34] of 4" -- runuser -u nobody -- "$demo"
 fi
 echo "1..$count"
 exit $failed
