@@ -81,8 +81,6 @@ def _(c):
 @case("virtio-balloon: free pages that the guest reports leave the host's memory")
 def _(c):
     linux = linux_guest(c)
-    if not os.environ.get("TEST_LONG"):
-        c.skip("TEST_LONG is not set")
     with Machine(c) as m:
         boot(c, m, linux, "memfd", free_page_reporting=True, page_poison=False)
         touch_memory(m, 300)

@@ -149,8 +149,6 @@ def _(c):
 @case("virtio-serial: packed rings, interrupts by the pin")
 def _(c):
     linux = linux_guest(c)
-    if not os.environ.get("TEST_LONG"):
-        c.skip("TEST_LONG is not set")
     with Machine(c) as m:
         boot(c, m, linux, packed=True, vectors=0)
         check_console(c, m)
