@@ -11,11 +11,11 @@ kicks go through the socket. One split ring a disk, driven from virtio 1.2 secti
 """
 import mmap
 import os
-import socket
 import struct
 import time
 
 from blackbox import MIB, PATIENCE, Daemon, QmpError
+from qtest import Qtest
 
 T_IN, T_OUT, T_FLUSH, T_GET_ID, T_DISCARD, T_WRITE_ZEROES = 0, 1, 4, 8, 11, 13
 OK, IOERR, UNSUPP = 0, 1, 2
@@ -26,31 +26,12 @@ DATA_AT = 64 << 10 # within it
 NEEDS_RESET = 64
 
 
-class Qtest:
-    def __init__(self, path):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(path)
-        self.file = self.sock.makefile("r")
-
-    def ask(self, line):
-        self.sock.sendall(line.encode() + b"\n")
-        while True:
-            reply = self.file.readline()
-            if not reply:
-                raise ConnectionResetError("the daemon is gone")
-            if not reply.startswith("IRQ"):
-                assert reply.startswith("OK"), f"qtest: {line!r}: {reply!r}"
-                return reply.split()[1:]
-
+class Guest(Qtest):
     def read(self, address, size):
-        return int(self.ask(f"read{'_bw_l___q'[size]} {address:#x}")[0], 16)
+        return self.number(f"read{'_bw_l___q'[size]} {address:#x}")
 
     def write(self, address, value, size):
         self.ask(f"write{'_bw_l___q'[size]} {address:#x} {value:#x}")
-
-    def close(self):
-        self.file.close()
-        self.sock.close()
 
 
 class Disk:
@@ -222,7 +203,7 @@ class DiskDaemon(Daemon):
 
     def start(self):
         self.c.call("cont")
-        self.q = Qtest(self.path("qtest"))
+        self.q = Guest(self.path("qtest"))
         for disk in self.disks:
             disk.find()
             disk.start()

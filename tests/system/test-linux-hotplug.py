@@ -3,6 +3,7 @@
 """CPUs and memory come and go in a running Linux, which is told by ACPI, agrees or refuses, and has nothing to complain about."""
 
 from backplane import *
+from linuxguest import guest_until
 
 CPU = "/sys/devices/system/cpu"
 
@@ -16,14 +17,6 @@ def boot(c, cpus=1, max_cpus=4, words="", memory=512 * MIB, **build):
     m.console.start_shell()
     m.console.run("dmesg -n 1")  # what the kernel says stays in its log
     return m
-
-
-def guest_until(m, condition, what, timeout=20):
-    """Waits in the guest's shell for CONDITION; fails with WHAT."""
-    steps = int(timeout * PATIENCE * 20)
-    answer = m.console.run("n=0; until %s; do n=$((n+1)); [ $n -ge %d ] && break; usleep 50000; done; [ $n -lt %d ] && echo came"
-                           % (condition, steps, steps), timeout * PATIENCE + 20)
-    m.c.equal(answer.strip(), "came", what)
 
 
 def online(m):

@@ -7,9 +7,10 @@ A few rounds in `make check`, two hundred in `make check-long`.
 """
 
 from backplane import *
+from linuxguest import boot_linux, come_up, guest_until, VIRTIO_PCI
 
 LONG = bool(os.environ.get("TEST_LONG"))
-MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "rng-core", "virtio-rng")
+MODULES = (*VIRTIO_PCI, "virtio_blk", "rng-core", "virtio-rng")
 PORTS = {"rp0": {}, "rp1": {}, "native0": {"native-hotplug": True}, "native1": {"native-hotplug": True}, "native2": {"native-hotplug": True}}
 
 
@@ -85,41 +86,24 @@ class Thing:
             guest_until(m, "[ ! -e /sys/bus/pci/devices/%s ]" % self.where, "%s is no longer in the guest" % self.name)
 
 
-def guest_until(m, condition, what, timeout=20):
-    steps = int(timeout * PATIENCE * 50)
-    answer = m.console.run("n=0; until %s; do n=$((n+1)); [ $n -ge %d ] && break; usleep 20000; done; [ $n -lt %d ] && echo came"
-                           % (condition, steps, steps), timeout * PATIENCE + 20)
-    m.c.equal(answer.strip(), "came", what)
-
-
 def released(m, port):
     """The guest is done with the native slot: power and lamp are off, as it does a second later. It is deaf until then."""
     guest_until(m, "[ $(xxd -p -s 0x79 -l 1 /sys/bus/pci/devices/0000:00:%02x.0/config) = 17 ]" % (1 + list(PORTS).index(port)), port + " is released")
 
 
 def boot(c):
-    linux = linux_guest(c)
     m = Machine(c)
-    initrd, load = with_modules(linux, m.path(""), *MODULES)
-    m.board(max_cpus=2)
-    for id, props in PORTS.items():
-        m("device_add", driver="pcie-root-port", id=id, **props)
-    m.cpu("cpu0")
-    m.cpu("cpu1")
-    m.memory(512 * MIB)
-    m.serial("console")
-    busy = Disk(m, "busy")
-    m("device_add", driver="virtio-blk-pci", id="busy", addr="1e", **busy.props)
-    m.loader(linux.kernel, linux.words + " quiet run=shell", initrd=initrd)
-    m.cont()
-    come_up(m, load)
+
+    def plug():
+        for id, props in PORTS.items():
+            m("device_add", driver="pcie-root-port", id=id, **props)
+        m("device_add", driver="virtio-blk-pci", id="busy", addr="1e", **Disk(m, "busy").props)
+    load = boot_linux(m, linux_guest(c), MODULES, plug, memory=512 * MIB, words="quiet")
+    keep_busy(m)
     return m, load
 
 
-def come_up(m, load):
-    m.console.start_shell()
-    for command in load:
-        m.console.run(command)
+def keep_busy(m):
     m.console.run("dmesg -n 1")
     # Something to do meanwhile, for a CPU and a disk.
     m.console.run("(while :; do dd if=/dev/$(basename /sys/bus/pci/devices/0000:00:1e.0/virtio*/block/*) of=/dev/null bs=4k count=64 iflag=direct 2> /dev/null; usleep 5000; done) &")
@@ -205,6 +189,7 @@ def _(c):
         m.wait("DEVICE_DELETED", 10, device="goes")
         m.cont()
         come_up(m, load)
+        keep_busy(m)
         stays.check()
         c.true("virtio" not in m.console.run("ls /sys/bus/pci/devices/%s 2> /dev/null || true" % goes.where), "what was asked for is gone")
         stays.ask()

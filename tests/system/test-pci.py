@@ -3,39 +3,21 @@
 """query-pci and the plugging of PCI functions, over QMP; the test accelerator is enough."""
 
 from backplane import *
+from qtest import Qtest
 
 ALL_ONES = (1 << 32) - 1
 
 
-class Cpu:
-    """The guest is a client of the qtest protocol: docs/design/testing.md section 3."""
-
-    def __init__(self, m):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(m.path("qtest"))
-        self.file = self.sock.makefile("r", newline="\n")
-
-    def ask(self, line):
-        self.sock.sendall(line.encode() + b"\n")
-        while True:
-            words = self.file.readline().split()
-            if words[0] != "IRQ":
-                assert words[0] == "OK", words
-                return int(words[1], 0) if len(words) > 1 else None
-
+class Cpu(Qtest):
     @staticmethod
     def address(bus, slot, function, register):
         return 0xB0000000 | bus << 20 | slot << 15 | function << 12 | register
 
     def read(self, where, width="l"):
-        return self.ask("read%s 0x%x" % (width, self.address(*where)))
+        return self.number("read%s 0x%x" % (width, self.address(*where)))
 
     def write(self, where, value, width="l"):
         self.ask("write%s 0x%x 0x%x" % (width, self.address(*where), value))
-
-    def close(self):
-        self.file.close()
-        self.sock.close()
 
 
 def machine(c, folder):
@@ -61,7 +43,7 @@ def _(c):
     with tempfile.TemporaryDirectory(prefix="bp-") as folder, machine(c, folder) as m:
         m("device_add", driver="pcie-root-port", id="rp", addr="3", multifunction=True)
         m("device_add", driver="pcie-root-port", id="other", addr="0x3.0x5")
-        cpu = Cpu(m)
+        cpu = Cpu(m.path("qtest"))
         c.equal(cpu.read((0, 3, 5, 0)), 0x000C1B36, "the function's ids")
         c.equal(cpu.read((0, 3, 1, 0)), ALL_ONES, "a function that is not there")
         cpu.write((0, 3, 5, 0x18), 0x070700)

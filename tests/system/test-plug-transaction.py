@@ -7,6 +7,7 @@ import tempfile
 sys.dont_write_bytecode = True
 # pylint: disable=wrong-import-position
 from blackbox import MIB, Daemon, build_machine, main, test  # noqa: E402
+from qtest import Qtest  # noqa: E402
 
 EMPTY = {"chardevs": [], "objects": [], "devices": []}
 CPU = "qemu64-x86_64-cpu"
@@ -48,33 +49,14 @@ def same_after(d, before):
         assert now[key] == before[key], f"{key}: {str(before[key])[:800]}, now {str(now[key])[:800]}"
 
 
-class Guest:
-    """The CPU is a client of the qtest protocol: docs/design/testing.md section 3."""
-
-    def __init__(self, d):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(d.path("qtest"))
-        self.file = self.sock.makefile("r", newline="\n")
-
-    def ask(self, line):
-        self.sock.sendall(line.encode() + b"\n")
-        while True:
-            words = self.file.readline().split()
-            if words[0] != "IRQ":
-                assert words[0] == "OK", words
-                return int(words[1], 0) if len(words) > 1 else None
-
+class Guest(Qtest):
     def flags(self, selector, register, n):
         """Slot by slot: 1 there, 2 insert event."""
         seen = []
         for i in range(n):
             self.ask(f"outl {selector} {i}")
-            seen.append(self.ask(f"inb {register}"))
+            seen.append(self.number(f"inb {register}"))
         return seen
-
-    def close(self):
-        self.file.close()
-        self.sock.close()
 
 
 def started(*arguments, **more):
@@ -219,9 +201,9 @@ def a_descriptor_passed_by_name():
 def a_running_guest_is_told_of_all():
     """CPUs and modules of one transaction: all insert events are there when the first interrupt's bits are."""
     with tempfile.TemporaryDirectory(prefix="bb-", dir="/tmp") as t, started("--qtest", f"unix:{t}/qtest", directory=t) as d:
-        guest = Guest(d)
+        guest = Guest(d.path("qtest"))
         guest.ask(f"outb {GPE0_EN} 0x0c")
-        assert guest.flags(CPU_SELECTOR, CPU_FLAGS, 4) == [1, 0, 0, 0] and guest.ask(f"inb {GPE0_STS}") == 0
+        assert guest.flags(CPU_SELECTOR, CPU_FLAGS, 4) == [1, 0, 0, 0] and guest.number(f"inb {GPE0_STS}") == 0
         before = d.vitals()
         more = [{"driver": CPU, "id": "cpu1"}, {"driver": "pc-dimm", "id": "dimm1", "memdev": "m1", "slot": 2}, rng("r0", "rp0"), {"driver": CPU, "id": "cpu2"}]
         for at in range(len(more) + 1):
@@ -232,12 +214,12 @@ def a_running_guest_is_told_of_all():
                 same_after(d, before)
                 assert guest.flags(CPU_SELECTOR, CPU_FLAGS, 4) == [1, 0, 0, 0], "CPUs that the guest sees"
                 assert guest.flags(MEM_SELECTOR, MEM_FLAGS, 4) == [0] * 4, "modules that the guest sees"
-                assert guest.ask(f"inb {GPE0_STS}") == 0, "an event of a transaction that failed"
+                assert guest.number(f"inb {GPE0_STS}") == 0, "an event of a transaction that failed"
         d.unchanged(before)
         plug(d, more, objects=[memory("m1", 128 * MIB)])
         assert guest.flags(CPU_SELECTOR, CPU_FLAGS, 4) == [1, 3, 3, 0]
         assert guest.flags(MEM_SELECTOR, MEM_FLAGS, 4) == [0, 0, 3, 0]
-        assert guest.ask(f"inb {GPE0_STS}") & 0x0c == 0x0c
+        assert guest.number(f"inb {GPE0_STS}") & 0x0c == 0x0c
         assert len(d.c.call("query-cpus-fast")) == 3
         guest.close()
 

@@ -10,8 +10,9 @@ import struct
 import threading
 
 from backplane import *
+from linuxguest import boot_linux, VIRTIO_PCI
 
-MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover", "net_failover", "virtio_net")
+MODULES = (*VIRTIO_PCI, "failover", "net_failover", "virtio_net")
 CLONE_NEWNET = 0x40000000
 FLOWS = 1000 if os.environ.get("TEST_LONG") else 60
 DHCP_SCRIPT = r"""printf '#!/bin/sh\n[ "$1" = bound ] || exit 0\nip addr add $ip/$mask dev $interface\nip route add default via $router\necho $dns > /tmp/dns\n' > /tmp/s; chmod +x /tmp/s"""
@@ -66,23 +67,14 @@ class Echo:
         self._count(-1)
 
 
-def boot(c, m, linux, forward):
-    initrd, load = with_modules(linux, m.path(""), *MODULES)
-    m.board(max_cpus=2)
-    m.cpu("a")
-    m.cpu("b")
-    m.memory(GIB)
-    m.serial("console")
-    m.qmp.call("netdev_add", {"type": "user", "id": "u", "hostname": "plank", "hostfwd": [{"str": "tcp:127.0.0.1:%d-:7000" % forward}]})
-    m("device_add", driver="virtio-net-pci", id="net0", netdev="u")
-    m.loader(linux.kernel, linux.words + " run=shell", initrd=initrd)
-    m.cont()
-    m.console.start_shell(120)
-    for command in load:
-        m.console.run(command)
+def boot(m, linux, forward):
+    def plug():
+        m.qmp.call("netdev_add", {"type": "user", "id": "u", "hostname": "plank", "hostfwd": [{"str": "tcp:127.0.0.1:%d-:7000" % forward}]})
+        m("device_add", driver="virtio-net-pci", id="net0", netdev="u")
+    boot_linux(m, linux, MODULES, plug)
 
 
-def come_up(c, m):
+def get_address(c, m):
     run = m.console.run
     run(DHCP_SCRIPT)
     run("ip link set eth0 up; udhcpc -i eth0 -s /tmp/s -n -q -f", 60)
@@ -132,8 +124,8 @@ def _(c):
     linux = linux_guest(c)
     echo, forward = Echo(), free_port()
     with Machine(c) as m:
-        boot(c, m, linux, forward)
-        come_up(c, m)
+        boot(m, linux, forward)
+        get_address(c, m)
         run = m.console.run
         c.contains(run("ping -c 3 -i 0.2 10.0.2.2", 60), " 0% packet loss", "pings of the host")
         guest_sends(c, m, echo, 2)

@@ -4,24 +4,15 @@
 comes back; its statistics; free pages that it reports by itself."""
 
 from backplane import *
+from linuxguest import boot_linux, VIRTIO_PCI
 
-MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_balloon")
+MODULES = (*VIRTIO_PCI, "virtio_balloon")
 SIZE = 512 * MIB
 BALLOON = "/machine/peripheral/balloon0"
 
 
-def boot(c, m, linux, backend, **balloon):
-    initrd, load = with_modules(linux, m.path(""), *MODULES)
-    m.board(max_cpus=1)
-    m.cpu("a")
-    m.memory(SIZE, backend)
-    m.serial("console")
-    m("device_add", driver="virtio-balloon-pci", id="balloon0", **balloon)
-    m.loader(linux.kernel, linux.words + " run=shell", initrd=initrd)
-    m.cont()
-    m.console.start_shell(120)
-    for command in load:
-        m.console.run(command)
+def boot(m, linux, **balloon):
+    boot_linux(m, linux, MODULES, lambda: m("device_add", driver="virtio-balloon-pci", id="balloon0", **balloon), cpus=1, memory=SIZE)
 
 
 def meminfo(m, name):
@@ -51,7 +42,7 @@ def touch_memory(m, mib):
 def _(c):
     linux = linux_guest(c)
     with Machine(c) as m:
-        boot(c, m, linux, "memfd", guest_stats_polling_interval=1)
+        boot(m, linux, guest_stats_polling_interval=1)
         c.equal(m("query-balloon")["actual"], SIZE, "actual before")
         touch_memory(m, 300)
         free, total, rss = meminfo(m, "MemFree"), meminfo(m, "MemTotal"), resident(m)
@@ -82,7 +73,7 @@ def _(c):
 def _(c):
     linux = linux_guest(c)
     with Machine(c) as m:
-        boot(c, m, linux, "memfd", free_page_reporting=True, page_poison=False)
+        boot(m, linux, free_page_reporting=True, page_poison=False)
         touch_memory(m, 300)
         m.console.run("echo 3 > /proc/sys/vm/drop_caches; sleep 5", 30)
         if "1" != m.console.run("cut -c 6 /sys/bus/virtio/devices/virtio0/features").strip():

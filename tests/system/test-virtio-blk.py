@@ -6,32 +6,19 @@ data that must be on the host after a flush."""
 import hashlib
 
 from backplane import *
+from linuxguest import boot_linux, come_up, power_off, VIRTIO_PCI
 
-MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "crc16", "mbcache", "jbd2",
+MODULES = (*VIRTIO_PCI, "virtio_blk", "crc16", "mbcache", "jbd2",
            "crc32c_generic", "libcrc32c", "ext4")
 
 
-def boot(c, m, linux, *disks):
+def boot(m, linux, *disks):
     """A machine with DISKS: (image, options of its node, options of the disk)."""
-    initrd, load = with_modules(linux, m.path(""), *MODULES)
-    m.board(max_cpus=2)
-    m.cpu("a")
-    m.cpu("b")
-    m.memory(GIB)
-    m.serial("console")
-    for i, (path, node, disk) in enumerate(disks):
-        m("blockdev-add", driver="file", filename=path, node_name="disk%d" % i, discard="unmap", **node)
-        m("device_add", driver="virtio-blk-pci", id="d%d" % i, drive="disk%d" % i, serial="BP-000%d" % i, **disk)
-    m.loader(linux.kernel, linux.words + " run=shell", initrd=initrd)
-    m.cont()
-    come_up(m, load)
-    return load
-
-
-def come_up(m, load):
-    m.console.start_shell(120)
-    for command in load:
-        m.console.run(command)
+    def plug():
+        for i, (path, node, disk) in enumerate(disks):
+            m("blockdev-add", driver="file", filename=path, node_name="disk%d" % i, discard="unmap", **node)
+            m("device_add", driver="virtio-blk-pci", id="d%d" % i, drive="disk%d" % i, serial="BP-000%d" % i, **disk)
+    return boot_linux(m, linux, MODULES, plug)
 
 
 def image(m, size, name="disk.img", ext4=False):
@@ -41,11 +28,6 @@ def image(m, size, name="disk.img", ext4=False):
     if ext4:
         subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True, stdout=subprocess.DEVNULL)
     return path
-
-
-def power_off(m):
-    m.console.send("poweroff -f\n")
-    m.wait("SHUTDOWN", 30, guest=True, reason="guest-shutdown")
 
 
 def no_complaints(c, m):
@@ -59,7 +41,7 @@ def _(c):
     if not shutil.which("mkfs.ext4"):
         c.skip("mkfs.ext4 is not installed")
     with Machine(c) as m:
-        load = boot(c, m, linux, (image(m, 64 * MIB, ext4=True), {}, {}))
+        load = boot(m, linux, (image(m, 64 * MIB, ext4=True), {}, {}))
         run = m.console.run
         c.equal(run("cat /sys/block/vda/size").strip(), str(64 * MIB // 512), "sectors")
         c.equal(run("cat /sys/block/vda/serial; echo").strip(), "BP-0000", "serial number")
@@ -101,7 +83,7 @@ def _(c):
     ways = [({}, {}), ({"aio": "threads"}, {"packed": True}), ({"cache": {"direct": True}}, {"write_cache": "off", "config_wce": False})]
     with Machine(c) as m:
         paths = [image(m, 16 * MIB, "disk%d" % i) for i in range(len(ways))]
-        boot(c, m, linux, *[(path, node, disk) for path, (node, disk) in zip(paths, ways)])
+        boot(m, linux, *[(path, node, disk) for path, (node, disk) in zip(paths, ways)])
         for path, disk in zip(paths, ("vda", "vdb", "vdc")):
             write_and_compare(c, m, path, disk)
         c.equal(m.console.run("cat /sys/block/vdc/queue/write_cache").strip(), "write through", "write cache of vdc")

@@ -10,8 +10,9 @@ import struct
 import threading
 
 from backplane import *
+from linuxguest import boot_linux, come_up, power_off, VIRTIO_PCI
 
-MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover", "net_failover", "virtio_net")
+MODULES = (*VIRTIO_PCI, "failover", "net_failover", "virtio_net")
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x400454ca, 2, 0x1000, 0x4000, 0x100
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8914, 0x8916, 0x891c
@@ -116,37 +117,12 @@ class Server:
 # ---- the guest's side ----
 
 
-def come_up(m, load):
-    m.console.start_shell(120)
-    for command in load:
-        m.console.run(command)
-
-
-def boot(c, m, linux, plug):
-    initrd, load = with_modules(linux, m.path(""), *MODULES)
-    m.board(max_cpus=2)
-    m.cpu("a")
-    m.cpu("b")
-    m.memory(GIB)
-    m.serial("console")
-    plug()
-    m.loader(linux.kernel, linux.words + " run=shell", initrd=initrd)
-    m.cont()
-    come_up(m, load)
-    return load
-
-
 def set_link(m, name, up):
     m.qmp.call("set_link", {"name": name, "up": up})
 
 
 def guest_address(m, address, name="eth0"):
     m.console.run("ip addr add %s/24 dev %s && ip link set %s up" % (address, name, name))
-
-
-def power_off(m):
-    m.console.send("poweroff -f\n")
-    m.wait("SHUTDOWN", 30, guest=True, reason="guest-shutdown")
 
 
 def no_complaints(c, m):
@@ -182,7 +158,7 @@ def _(c):
         def plug():
             m("netdev_add", type="tap", id="hostnet0", ifname="bp0", script="no", downscript="no")
             m("device_add", driver="virtio-net-pci", id="net0", netdev="hostnet0", mac=MAC)
-        load = boot(c, m, linux, plug)
+        load = boot_linux(m, linux, MODULES, plug)
         configure("bp0", "10.9.0.1")
         run = m.console.run
         server = Server("10.9.0.1")
@@ -214,7 +190,7 @@ def _(c):
         def plug():
             m.qmp.call("netdev_add", {"type": "tap", "id": "h", "fds": "tap0:tap1"})
             m("device_add", driver="virtio-net-pci", id="n", netdev="h", mq=True)
-        boot(c, m, linux, plug)
+        boot_linux(m, linux, MODULES, plug)
         configure("bp1", "10.9.1.1")
         run = m.console.run
         mac = run("cat /sys/class/net/eth0/address").strip()

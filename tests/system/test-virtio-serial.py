@@ -4,8 +4,9 @@
 does not read."""
 
 from backplane import *
+from linuxguest import boot_linux, VIRTIO_PCI
 
-MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_console")
+MODULES = (*VIRTIO_PCI, "virtio_console")
 AGENT = "org.test.agent.0"
 
 
@@ -36,21 +37,12 @@ def receive(sock, size):
     return data
 
 
-def boot(c, m, linux, **hub):
-    initrd, load = with_modules(linux, m.path(""), *MODULES)
-    m.board(max_cpus=2)
-    m.cpu("a")
-    m.cpu("b")
-    m.memory(GIB)
-    m.serial("console")
-    m("device_add", driver="virtio-serial-pci", id="hub", **hub)
-    port(m, "con", "virtconsole")
-    port(m, "agent", name=AGENT)
-    m.loader(linux.kernel, linux.words + " run=shell", initrd=initrd)
-    m.cont()
-    m.console.start_shell(120)
-    for command in load:
-        m.console.run(command)
+def boot(m, linux, **hub):
+    def plug():
+        m("device_add", driver="virtio-serial-pci", id="hub", **hub)
+        port(m, "con", "virtconsole")
+        port(m, "agent", name=AGENT)
+    boot_linux(m, linux, MODULES, plug)
 
 
 def until(m, test):
@@ -133,7 +125,7 @@ def check_plug(c, m):
 def _(c):
     linux = linux_guest(c)
     with Machine(c) as m:
-        boot(c, m, linux)
+        boot(m, linux)
         c.true(until(m, "grep -q %s /sys/class/virtio-ports/*/name" % AGENT), "the channel's name")
         path = node(m, AGENT)
         check_console(c, m)
@@ -150,7 +142,7 @@ def _(c):
 def _(c):
     linux = linux_guest(c)
     with Machine(c) as m:
-        boot(c, m, linux, packed=True, vectors=0)
+        boot(m, linux, packed=True, vectors=0)
         check_console(c, m)
         check_channel(c, m, node(m, AGENT))
         no_complaints(c, m)

@@ -3,35 +3,16 @@
 """Virtio devices under Linux: its drivers find them, use them by MSI-X and by the interrupt pin, and have nothing to complain about."""
 
 from backplane import *
+from linuxguest import boot_linux, come_up, power_off, VIRTIO_PCI
+
+MODULES = (*VIRTIO_PCI, "rng-core", "virtio-rng")
 
 
-MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "rng-core", "virtio-rng")
-
-
-def boot(c, m, linux, plug):
-    initrd, load = with_modules(linux, m.path(""), *MODULES)
-    m.board(max_cpus=2)
-    m.cpu("a")
-    m.cpu("b")
-    m.memory(GIB)
-    m.serial("console")
-    for device in plug:
-        m("device_add", **device)
-    m.loader(linux.kernel, linux.words + " run=shell", initrd=initrd)
-    m.cont()
-    come_up(m, load)
-    return load
-
-
-def come_up(m, load):
-    m.console.start_shell(120)
-    for command in load:
-        m.console.run(command)
-
-
-def power_off(m):
-    m.console.send("poweroff -f\n")
-    m.wait("SHUTDOWN", 30, guest=True, reason="guest-shutdown")
+def boot(m, linux, *devices):
+    def plug():
+        for device in devices:
+            m("device_add", **device)
+    return boot_linux(m, linux, MODULES, plug)
 
 
 def interrupts(m, name):
@@ -70,7 +51,7 @@ def _(c):
     linux = linux_guest(c)
     with Machine(c) as m:
         m("object-add", qom_type="rng-random", id="host", filename="/dev/urandom")
-        boot(c, m, linux, [{"driver": "virtio-rng-pci", "id": "rng", "rng": "host"}])
+        boot(m, linux, {"driver": "virtio-rng-pci", "id": "rng", "rng": "host"})
         check_rng(c, m, False)
         m.stop()
         m.cont()
@@ -82,7 +63,7 @@ def _(c):
 def _(c):
     linux = linux_guest(c)
     with Machine(c) as m:
-        load = boot(c, m, linux, [{"driver": "virtio-rng-pci", "id": "rng", "packed": True}])
+        load = boot(m, linux, {"driver": "virtio-rng-pci", "id": "rng", "packed": True})
         check_rng(c, m, True)
         m("system_reset")
         come_up(m, load)
@@ -94,8 +75,7 @@ def _(c):
 def _(c):
     linux = linux_guest(c)
     with Machine(c) as m:
-        boot(c, m, linux, [{"driver": "pcie-root-port", "id": "port"},
-                           {"driver": "virtio-rng-pci", "id": "rng", "bus": "port", "vectors": 0}])
+        boot(m, linux, {"driver": "pcie-root-port", "id": "port"}, {"driver": "virtio-rng-pci", "id": "rng", "bus": "port", "vectors": 0})
         check_random(c, m, 8192)
         count, lines = interrupts(m, "virtio0")
         c.true(count > 0 and lines and all("IO-APIC" in l for l in lines), "interrupts by the pin", lines)
