@@ -27,23 +27,10 @@ typedef struct {
     guint8    *private_mem, *shared_mem;
 } BalloonTest;
 
-static inline Device *bt_object(BalloonTest *b, const char *json)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(JsonDoc) doc = json_doc_parse(json, strlen(json), &json_limits_default, NULL);
-    PropBag *bag = prop_bag_decode(json_doc_root(doc), "qom-type", &error);
-
-    g_assert_no_error(error);
-    Device *dev = device_plug_realize(b->t.set, bag, &error);
-    g_assert_no_error(error);
-    device_plug_publish(dev);
-    return dev;
-}
-
 static inline guint8 *bt_memory(BalloonTest *b, guint64 gpa, const char *json)
 {
     g_autoptr(GError) error = NULL;
-    guint8 *hva = memory_backend_hva(bt_object(b, json));
+    guint8 *hva = memory_backend_hva(board_test_object(&b->t, json));
 
     vm_memory_add(b->t.vm, gpa, hva, BT_SIZE, 0, &error);
     g_assert_no_error(error);
@@ -61,7 +48,7 @@ static inline BalloonTest *bt_new(const char *rows)
     board_test_ram(&b->t);
     b->private_mem = bt_memory(b, BT_PRIVATE, "{\"qom-type\": \"memory-backend-ram\", \"id\": \"p\", \"size\": 65536}");
     b->shared_mem = bt_memory(b, BT_SHARED, "{\"qom-type\": \"memory-backend-memfd\", \"id\": \"s\", \"size\": 65536, \"share\": true}");
-    bt_object(b, "{\"qom-type\": \"memory-backend-ram\", \"id\": \"m\", \"size\": 67108864}");
+    board_test_object(&b->t, "{\"qom-type\": \"memory-backend-ram\", \"id\": \"m\", \"size\": 67108864}");
     g_assert_nonnull(board_test_plug(&b->t, "{\"driver\": \"pc-dimm\", \"id\": \"d\", \"memdev\": \"m\"}", NULL));
     b->dev = board_test_plug(&b->t, json, &error);
     g_assert_no_error(error);

@@ -101,16 +101,31 @@ static const DeviceObserver board_test_observer = {
     .unplug_failed = board_test_on_failed,
 };
 
-/* Plugs what JSON says, as device_add would. */
-static inline Device *board_test_plug(BoardTest *t, const char *json, GError **error)
+static inline Device *board_test_plug_as(BoardTest *t, const char *discriminator, const char *json, GError **error)
 {
     g_autoptr(JsonDoc) doc = json_doc_parse(json, strlen(json), &json_limits_default, error);
 
     g_assert_nonnull(doc);
-    PropBag *bag = prop_bag_decode(json_doc_root(doc), "driver", error);
+    PropBag *bag = prop_bag_decode(json_doc_root(doc), discriminator, error);
     Device *dev = bag ? device_plug_realize(t->set, bag, error) : NULL;
     if (dev)
         device_plug_publish(dev);
+    return dev;
+}
+
+/* Plugs what JSON says, as device_add would. */
+static inline Device *board_test_plug(BoardTest *t, const char *json, GError **error)
+{
+    return board_test_plug_as(t, "driver", json, error);
+}
+
+/* As object-add would; it must succeed. */
+static inline Device *board_test_object(BoardTest *t, const char *json)
+{
+    g_autoptr(GError) error = NULL;
+    Device *dev = board_test_plug_as(t, "qom-type", json, &error);
+
+    g_assert_no_error(error);
     return dev;
 }
 

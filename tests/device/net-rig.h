@@ -30,19 +30,6 @@ static inline void rig_on_filter(gpointer user, Device *nic)
     ((Rig *)user)->filter_changes++;
 }
 
-static inline Device *rig_plug_object(Rig *r, const char *json)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(JsonDoc) doc = json_doc_parse(json, strlen(json), &json_limits_default, &error);
-    PropBag *bag = prop_bag_decode(json_doc_root(doc), "qom-type", &error);
-
-    g_assert_no_error(error);
-    Device *dev = device_plug_realize(r->t.set, bag, &error);
-    g_assert_no_error(error);
-    device_plug_publish(dev);
-    return dev;
-}
-
 static inline Device *rig_try(Rig *r, const char *id, guint slot, const char *more, GError **error)
 {
     g_autofree char *json = g_strdup_printf("{\"driver\":\"virtio-net-pci\",\"id\":\"%s\",\"addr\":\"%u\",\"netdev\":\"b%u\"%s}", id, slot,
@@ -66,7 +53,7 @@ static inline void rig_start(Rig *r, const char *back_end, const char *device)
     board_test_plug(&r->t, BOARD_DEFAULT, &error);
     g_assert_no_error(error);
     board_test_ram(&r->t);
-    r->nd = (Netdev *)rig_plug_object(r, json);
+    r->nd = (Netdev *)board_test_object(&r->t, json);
     r->dev = rig_try(r, "n", NET_SLOT, device, &error);
     g_assert_no_error(error);
     board_test_power_on(&r->t);

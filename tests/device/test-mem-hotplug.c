@@ -18,13 +18,9 @@ static Device *try_dimm(BoardTest *t, const char *id, guint64 size, const char *
     g_autofree char *object = g_strdup_printf("{\"qom-type\": \"memory-backend-ram\", \"id\": \"of-%s\", \"size\": %" G_GUINT64_FORMAT "}", id, size);
     g_autofree char *dimm = g_strdup_printf("{\"driver\": \"pc-dimm\", \"id\": \"%s\", \"memdev\": \"of-%s\"%s}", id, id, extra);
     g_autofree char *name = g_strdup_printf("of-%s", id);
-    g_autoptr(GError) never = NULL;
 
-    if (!device_set_find(t->set, NS_OBJECT, name)) {
-        g_autoptr(JsonDoc) doc = json_doc_parse(object, strlen(object), &json_limits_default, &never);
-        device_plug_publish(device_plug_realize(t->set, prop_bag_decode(json_doc_root(doc), "qom-type", &never), &never));
-        g_assert_no_error(never);
-    }
+    if (!device_set_find(t->set, NS_OBJECT, name))
+        board_test_object(t, object);
     return board_test_plug(t, dimm, error);
 }
 

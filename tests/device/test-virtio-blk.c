@@ -386,7 +386,7 @@ static void test_iothread_by_name(void)
 
     disk_start(&d, "", "");
     g_assert_true(device_remove(d.dev, NULL));
-    Device *thread = plug_object(&d, "{\"qom-type\":\"iothread\",\"id\":\"io\"}");
+    Device *thread = board_test_object(&d.t, "{\"qom-type\":\"iothread\",\"id\":\"io\"}");
     d.dev = try_disk(&d, ",\"iothread\":\"io\"", &error);
     g_assert_no_error(error);
     g_assert_false(device_remove(thread, &error));

@@ -141,7 +141,7 @@ static void test_mac_by_lot(void)
     Rig r;
 
     rig_start(&r, "", "");
-    rig_plug_object(&r, "{\"qom-type\":\"netdev-tap\",\"id\":\"b7\"}");
+    board_test_object(&r.t, "{\"qom-type\":\"netdev-tap\",\"id\":\"b7\"}");
     Device *other = rig_try(&r, "m", 7, "", &error);
     g_assert_no_error(error);
     const char *a = DEVICE_CONFIG(r.dev, VirtioNetPciConfig)->mac, *b = DEVICE_CONFIG(other, VirtioNetPciConfig)->mac;

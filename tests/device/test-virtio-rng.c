@@ -680,17 +680,6 @@ static void test_refusals(void)
     board_test_clear(&t);
 }
 
-static Device *object_add(BoardTest *t, const char *json, GError **error)
-{
-    g_autoptr(JsonDoc) doc = json_doc_parse(json, strlen(json), &json_limits_default, NULL);
-    PropBag *bag = prop_bag_decode(json_doc_root(doc), "qom-type", error);
-
-    Device *dev = bag ? device_plug_realize(t->set, bag, error) : NULL;
-    if (dev)
-        device_plug_publish(dev);
-    return dev;
-}
-
 static void test_object(void)
 {
     g_autoptr(GError) error = NULL, removal = NULL, wrong = NULL;
@@ -698,10 +687,10 @@ static void test_object(void)
 
     board_test_init(&t, BOARD_DEFAULT);
     board_test_ram(&t);
-    g_assert_null(object_add(&t, "{\"qom-type\": \"rng-random\", \"id\": \"o\", \"filename\": \"/dev/zero\"}", &wrong));
+    g_assert_null(board_test_plug_as(&t, "qom-type", "{\"qom-type\": \"rng-random\", \"id\": \"o\", \"filename\": \"/dev/zero\"}", &wrong));
     g_assert_cmpstr(wrong->message, ==,
                     "Property 'filename' of object 'o' accepts '/dev/urandom' and '/dev/random', not '/dev/zero'");
-    Device *object = object_add(&t, "{\"qom-type\": \"rng-random\", \"id\": \"o\", \"filename\": \"/dev/random\"}", &error);
+    Device *object = board_test_plug_as(&t, "qom-type", "{\"qom-type\": \"rng-random\", \"id\": \"o\", \"filename\": \"/dev/random\"}", &error);
     g_assert_no_error(error);
     Device *dev = board_test_plug(&t, "{\"driver\": \"virtio-rng-pci\", \"addr\": \"4\", \"rng\": \"o\"}", &error);
     g_assert_no_error(error);

@@ -55,19 +55,6 @@ static inline void on_device_error(gpointer user, Device *dev, const char *reaso
     g_strlcpy(d->why, reason, sizeof d->why);
 }
 
-static inline Device *plug_object(Disk *d, const char *json)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(JsonDoc) doc = json_doc_parse(json, strlen(json), &json_limits_default, &error);
-    PropBag *bag = prop_bag_decode(json_doc_root(doc), "qom-type", &error);
-
-    g_assert_no_error(error);
-    Device *dev = device_plug_realize(d->t.set, bag, &error);
-    g_assert_no_error(error);
-    device_plug_publish(dev);
-    return dev;
-}
-
 static inline Device *try_disk(Disk *d, const char *more, GError **error)
 {
     g_autofree char *json = g_strdup_printf("{\"driver\":\"virtio-blk-pci\",\"id\":\"d\",\"addr\":\"5\",\"drive\":\"n\"%s}", more);
@@ -99,7 +86,7 @@ static inline void disk_start_in(Disk *d, const char *tmp, const char *node, con
     g_assert_no_error(error);
     board_test_ram(&d->t);
     g_autofree char *json = g_strdup_printf("{\"qom-type\":\"blockdev-file\",\"id\":\"n\",\"filename\":\"%s\"%s}", d->path, node);
-    d->node = plug_object(d, json);
+    d->node = board_test_object(&d->t, json);
     d->dev = try_disk(d, device, &error);
     g_assert_no_error(error);
     board_test_power_on(&d->t);
