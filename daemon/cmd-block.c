@@ -11,12 +11,6 @@
 
 /* ---- blockdev-add ---- */
 
-static void say_u(PropBag *bag, gboolean given, const char *name, guint64 value)
-{
-    if (given)
-        prop_bag_set_u(bag, name, value, ORIGIN_CONFIG);
-}
-
 /* SIZE of the wire is signed; the row's own range decides about the rest. */
 static gboolean say_size(PropBag *bag, gboolean given, const char *name, gint64 value, GError **error)
 {
@@ -26,7 +20,7 @@ static gboolean say_size(PropBag *bag, gboolean given, const char *name, gint64 
     if (given && (value < 0 || (guint64)value < desc->min || (guint64)value > desc->max))
         return error_set(error, "Parameter '%s' is %" G_GINT64_FORMAT ", and may be %" G_GUINT64_FORMAT
                          " to %" G_GUINT64_FORMAT, name, value, desc->min, desc->max);
-    say_u(bag, given, name, (guint64)value);
+    handler_say_u(bag, given, name, (guint64)value);
     return TRUE;
 }
 
@@ -38,8 +32,8 @@ static gboolean file_from_args(PropBag *bag, const BlockdevOptionsFile *f, GErro
     if (!*f->filename || strlen(f->filename) > 1023)
         return error_set(error, "Parameter 'filename' has %zu bytes, and may have 1 to 1023", strlen(f->filename));
     prop_bag_set_s(bag, "filename", f->filename, ORIGIN_CONFIG);
-    say_u(bag, f->has_aio, "aio", f->aio);
-    say_u(bag, f->has_locking, "locking", f->locking);
+    handler_say_u(bag, f->has_aio, "aio", f->aio);
+    handler_say_u(bag, f->has_locking, "locking", f->locking);
     return TRUE;
 }
 
@@ -64,7 +58,7 @@ static gboolean variant_from_args(PropBag *bag, const BlockdevOptions *o, GError
     case BLOCKDEV_DRIVER_RAW:
         return raw_from_args(bag, o->u.raw, error);
     case BLOCKDEV_DRIVER_NULL_CO:
-        say_u(bag, o->u.null_co->has_read_zeroes, "read-zeroes", (guint64)o->u.null_co->read_zeroes);
+        handler_say_u(bag, o->u.null_co->has_read_zeroes, "read-zeroes", (guint64)o->u.null_co->read_zeroes);
         return say_size(bag, o->u.null_co->has_size, "size", o->u.null_co->size, error);
     default:
         g_assert_not_reached();
@@ -100,11 +94,11 @@ static PropBag *bag_from_args(const BlockdevOptions *o, GError **error)
     if (!check_name(o, error))
         return NULL;
     bag->id = g_strdup(o->node_name);
-    say_u(bag, o->has_read_only, "read-only", (guint64)o->read_only);
-    say_u(bag, o->has_auto_read_only, "auto-read-only", (guint64)o->auto_read_only);
-    say_u(bag, o->has_discard, "discard", o->discard);
-    say_u(bag, o->cache && o->cache->has_direct, "cache-direct", o->cache ? (guint64)o->cache->direct : 0);
-    say_u(bag, o->cache && o->cache->has_no_flush, "cache-no-flush", o->cache ? (guint64)o->cache->no_flush : 0);
+    handler_say_u(bag, o->has_read_only, "read-only", (guint64)o->read_only);
+    handler_say_u(bag, o->has_auto_read_only, "auto-read-only", (guint64)o->auto_read_only);
+    handler_say_u(bag, o->has_discard, "discard", o->discard);
+    handler_say_u(bag, o->cache && o->cache->has_direct, "cache-direct", o->cache ? (guint64)o->cache->direct : 0);
+    handler_say_u(bag, o->cache && o->cache->has_no_flush, "cache-no-flush", o->cache ? (guint64)o->cache->no_flush : 0);
     return variant_from_args(bag, o, error) ? g_steal_pointer(&bag) : NULL;
 }
 

@@ -12,18 +12,6 @@
 #include "../schema/generated/devices.h"
 #include "handlers.h"
 
-static void say_s(PropBag *bag, const char *name, const char *value)
-{
-    if (value)
-        prop_bag_set_s(bag, name, value, ORIGIN_CONFIG);
-}
-
-static void say_u(PropBag *bag, gboolean given, const char *name, guint64 value)
-{
-    if (given)
-        prop_bag_set_u(bag, name, value, ORIGIN_CONFIG);
-}
-
 /* ---- from the wire ---- */
 
 static gboolean close_with_errno(int fd, const char *what, GError **error)
@@ -38,7 +26,7 @@ static gboolean take_socket_fd(QmpRequest *req, PropBag *bag, const char *name, 
     guint64 number;
     int fd;
 
-    say_s(bag, "fd", name);
+    handler_say_s(bag, "fd", name);
     if (g_ascii_isdigit(name[0])) { /* inherited: not ours to close if the command fails, as with QEMU */
         if (!g_ascii_string_to_unsigned(name, 10, 3, G_MAXINT, &number, error))
             return FALSE;
@@ -67,9 +55,9 @@ static gboolean socket_from_args(QmpRequest *req, PropBag *bag, const ChardevSoc
         return error_set(error, "chardev-add: 'wait' true is not accepted: nothing here waits for a peer");
     if (s->has_reconnect && (s->reconnect < 0 || s->reconnect > 86400))
         return error_set(error, "chardev-add: 'reconnect' is %" G_GINT64_FORMAT ", and may be 0 to 86400", s->reconnect);
-    say_u(bag, s->has_server, "server", (guint64)s->server);
-    say_u(bag, s->has_wait, "wait", (guint64)s->wait);
-    say_u(bag, s->has_reconnect, "reconnect", (guint64)s->reconnect);
+    handler_say_u(bag, s->has_server, "server", (guint64)s->server);
+    handler_say_u(bag, s->has_wait, "wait", (guint64)s->wait);
+    handler_say_u(bag, s->has_reconnect, "reconnect", (guint64)s->reconnect);
     if (s->addr->type == SOCKET_ADDRESS_TYPE_FD)
         return take_socket_fd(req, bag, s->addr->u.fd->data->str, error);
     const char *path = s->addr->u.unix_->data->path;
@@ -77,7 +65,7 @@ static gboolean socket_from_args(QmpRequest *req, PropBag *bag, const ChardevSoc
         g_autofree char *given = error_quote(path, -1);
         return error_set(error, "chardev-add: the path '%s' has %zu bytes, a socket's has 1 to 107", given, strlen(path));
     }
-    say_s(bag, "path", path);
+    handler_say_s(bag, "path", path);
     return TRUE;
 }
 
@@ -86,7 +74,7 @@ static gboolean ringbuf_from_args(PropBag *bag, const ChardevRingbuf *r, GError 
     if (r->has_size && (r->size <= 0 || r->size > 67108864 || (r->size & (r->size - 1))))
         return error_set(error, "chardev-add: 'size' of a ringbuf is %" G_GINT64_FORMAT
                          ", and may be a power of two up to 67108864", r->size);
-    say_u(bag, r->has_size, "size", (guint64)r->size);
+    handler_say_u(bag, r->has_size, "size", (guint64)r->size);
     return TRUE;
 }
 
@@ -94,14 +82,14 @@ static gboolean backend_from_args(QmpRequest *req, PropBag *bag, const ChardevBa
 {
     switch (b->type) {
     case CHARDEV_BACKEND_KIND_FILE:
-        say_s(bag, "out", b->u.file->data->out);
-        say_s(bag, "in", b->u.file->data->in);
-        say_u(bag, b->u.file->data->has_append, "append", (guint64)b->u.file->data->append);
+        handler_say_s(bag, "out", b->u.file->data->out);
+        handler_say_s(bag, "in", b->u.file->data->in);
+        handler_say_u(bag, b->u.file->data->has_append, "append", (guint64)b->u.file->data->append);
         return TRUE;
     case CHARDEV_BACKEND_KIND_SOCKET:
         return socket_from_args(req, bag, b->u.socket->data, error);
     case CHARDEV_BACKEND_KIND_STDIO:
-        say_u(bag, b->u.stdio->data->has_signal, "signal", (guint64)b->u.stdio->data->signal);
+        handler_say_u(bag, b->u.stdio->data->has_signal, "signal", (guint64)b->u.stdio->data->signal);
         return TRUE;
     case CHARDEV_BACKEND_KIND_RINGBUF:
         return ringbuf_from_args(bag, b->u.ringbuf->data, error);

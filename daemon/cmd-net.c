@@ -16,18 +16,6 @@
 #include "handlers.h"
 #include "net-user.h"
 
-static void say_s(PropBag *bag, const char *name, const char *value)
-{
-    if (value)
-        prop_bag_set_s(bag, name, value, ORIGIN_CONFIG);
-}
-
-static void say_u(PropBag *bag, gboolean given, const char *name, guint64 value)
-{
-    if (given)
-        prop_bag_set_u(bag, name, value, ORIGIN_CONFIG);
-}
-
 /* ---- descriptors ---- */
 
 static void close_fd(gpointer fd)
@@ -122,12 +110,12 @@ static gboolean tap_from_args(QmpRequest *req, PropBag *bag, const NetdevTapOpti
 
     if (!check_tap(t, error))
         return FALSE;
-    say_s(bag, "ifname", t->ifname);
-    say_s(bag, "fd", t->fd);
-    say_s(bag, "fds", t->fds);
-    say_u(bag, t->has_sndbuf && t->sndbuf, "sndbuf", t->sndbuf);
-    say_u(bag, t->has_vnet_hdr, "vnet_hdr", (guint64)t->vnet_hdr);
-    say_u(bag, t->has_queues, "queues", t->queues);
+    handler_say_s(bag, "ifname", t->ifname);
+    handler_say_s(bag, "fd", t->fd);
+    handler_say_s(bag, "fds", t->fds);
+    handler_say_u(bag, t->has_sndbuf && t->sndbuf, "sndbuf", t->sndbuf);
+    handler_say_u(bag, t->has_vnet_hdr, "vnet_hdr", (guint64)t->vnet_hdr);
+    handler_say_u(bag, t->has_queues, "queues", t->queues);
     if (names) {
         g_autofree char *numbers = find_fds(req, names, opened, error);
         if (!numbers)

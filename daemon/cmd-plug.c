@@ -8,6 +8,18 @@
 #include "../devices/platform/board.h"
 #include "handlers.h"
 
+void handler_say_s(PropBag *bag, const char *name, const char *value)
+{
+    if (value)
+        prop_bag_set_s(bag, name, value, ORIGIN_CONFIG);
+}
+
+void handler_say_u(PropBag *bag, gboolean given, const char *name, guint64 value)
+{
+    if (given)
+        prop_bag_set_u(bag, name, value, ORIGIN_CONFIG);
+}
+
 Device *handler_find(Machine *m, DeviceNs ns, const char *id, GError **error)
 {
     static const char *const kinds[] = { [NS_DEVICE] = "Device", [NS_OBJECT] = "object", [NS_CHARDEV] = "Chardev" };

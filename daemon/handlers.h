@@ -23,6 +23,9 @@ void                 chardev_use_up_name(QmpRequest *req, const ChardevAddArgume
 
 /* The device, object or chardev ID, or an error of class DeviceNotFound that says what was looked for. */
 Device *handler_find(Machine *m, DeviceNs ns, const char *id, GError **error);
+/* Sets a property as the client said it, where it did. */
+void    handler_say_s(PropBag *bag, const char *name, const char *value);
+void    handler_say_u(PropBag *bag, gboolean given, const char *name, guint64 value);
 /* A property's value as JSON text; "null" if it has none. Caller frees. */
 char   *handler_prop_json(const PropBag *bag, guint row);
 /* A list for a reply, of elements freed by FREE. */

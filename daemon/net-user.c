@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../common/error.h"
+#include "handlers.h"
 
 static gboolean say_s(PropBag *bag, const char *name, const char *value, GError **error)
 {
@@ -42,12 +43,6 @@ static gboolean say_list(PropBag *bag, const char *name, const GPtrArray *list, 
     return say_s(bag, name, text->str, error);
 }
 
-static void say_bool(PropBag *bag, gboolean given, const char *name, gboolean value)
-{
-    if (given)
-        prop_bag_set_u(bag, name, (guint64)value, ORIGIN_CONFIG);
-}
-
 static gboolean say_prefixlen(PropBag *bag, const NetdevUserOptions *u, GError **error)
 {
     const PropDesc *row = &bag->table->rows[prop_table_row(bag->table, "ipv6-prefixlen")];
@@ -63,9 +58,9 @@ static gboolean say_prefixlen(PropBag *bag, const NetdevUserOptions *u, GError *
 
 gboolean net_user_from_args(PropBag *bag, const NetdevUserOptions *u, GError **error)
 {
-    say_bool(bag, u->has_restrict_, "restrict", u->restrict_);
-    say_bool(bag, u->has_ipv4, "ipv4", u->ipv4);
-    say_bool(bag, u->has_ipv6, "ipv6", u->ipv6);
+    handler_say_u(bag, u->has_restrict_, "restrict", (guint64)u->restrict_);
+    handler_say_u(bag, u->has_ipv4, "ipv4", (guint64)u->ipv4);
+    handler_say_u(bag, u->has_ipv6, "ipv6", (guint64)u->ipv6);
     return say_s(bag, "net", u->net, error) && say_s(bag, "host", u->host, error) && say_s(bag, "dns", u->dns, error) &&
            say_s(bag, "dhcpstart", u->dhcpstart, error) && say_s(bag, "hostname", u->hostname, error) &&
            say_s(bag, "domainname", u->domainname, error) && say_s(bag, "tftp", u->tftp, error) &&
