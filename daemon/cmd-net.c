@@ -34,7 +34,7 @@ static int dup_named(QmpRequest *req, const char *name, GError **error)
     fd = qmp_session_take_fd(req->session, name, error);
     if (fd < 0)
         return -1;
-    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    copy = fcntl(fd, F_DUPFD, 3); /* as if inherited: the back end takes no descriptor that somebody has */
     if (copy < 0)
         error_set_errno(error, errno, "netdev_add: descriptor '%s' can not be duplicated", name);
     qmp_session_store_fd(req->session, name, fd);

@@ -281,7 +281,7 @@ static gboolean look_at(Tap *tap, int fd, int *flags, GError **error)
 static gboolean take_fd(Tap *tap, const char *text, int *flags, GError **error)
 {
     guint64 number;
-    int fd, now = 0;
+    int fd, fd_flags, now = 0;
 
     if (tap->nd.n_queues == NET_MAX_QUEUES)
         return error_set(error, "Network back end '%s': more than %d descriptors", tap->nd.dev.id, NET_MAX_QUEUES);
@@ -290,6 +290,9 @@ static gboolean take_fd(Tap *tap, const char *text, int *flags, GError **error)
         return error_set(error, "Network back end '%s': '%s' is no number of a descriptor; names are for netdev_add", tap->nd.dev.id, given);
     }
     fd = (int)number;
+    fd_flags = fcntl(fd, F_GETFD);
+    if (fd_flags >= 0 && (fd_flags & FD_CLOEXEC)) /* what came over an exec does not have it until somebody takes it */
+        return error_set(error, "Network back end '%s': descriptor %d was not inherited, or is in use", tap->nd.dev.id, fd);
     if (!look_at(tap, fd, &now, error))
         return FALSE;
     if (tap->nd.n_queues && ((now ^ *flags) & (IFF_VNET_HDR | IFF_MULTI_QUEUE)))
@@ -305,8 +308,10 @@ static gboolean take_fd(Tap *tap, const char *text, int *flags, GError **error)
 /* What fails leaves the descriptors to whoever had them. */
 static void forget_fds(Tap *tap)
 {
-    for (guint i = 0; i < NET_MAX_QUEUES; i++)
+    for (guint i = 0; i < NET_MAX_QUEUES && tap->queues[i].fd >= 0; i++) {
+        fcntl(tap->queues[i].fd, F_SETFD, 0);
         tap->queues[i].fd = -1;
+    }
 }
 
 static gboolean take_fds(Tap *tap, const char *numbers, GError **error)

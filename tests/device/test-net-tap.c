@@ -384,7 +384,8 @@ static void test_refused(void)
     g_auto(AutoFd) one = open_tun("bpone", IFF_TAP | IFF_NO_PI);
     g_auto(AutoFd) other = open_tun("bpother", IFF_TAP | IFF_NO_PI);
     g_autofree char *with_tun = g_strdup_printf(",\"fd\":\"%d\"", tun), *twice = g_strdup_printf(",\"fds\":\"%d:%d\"", one, other),
-                    *both = g_strdup_printf(",\"fd\":\"%d\",\"ifname\":\"x\"", one);
+                    *both = g_strdup_printf(",\"fd\":\"%d\",\"ifname\":\"x\"", one), *taken = g_strdup_printf(",\"fd\":\"%d\"", other),
+                    *same = g_strdup_printf(",\"fds\":\"%d:%d\"", one, one);
     Rig r;
 
     rig_start(&r, ",\"ifname\":\"bpr\"", "");
@@ -393,6 +394,11 @@ static void test_refused(void)
     refuse(&r, "names are for netdev_add", ",\"fd\":\"mine\"");
     refuse(&r, "IFF_TAP", with_tun);
     refuse(&r, "of interface 'bpother'", twice);
+    g_assert_cmpint(fcntl(one, F_GETFD), ==, 0); /* given back as it was */
+    refuse(&r, "was not inherited, or is in use", same);
+    g_assert_cmpint(fcntl(one, F_GETFD), ==, 0);
+    g_assert_cmpint(fcntl(other, F_SETFD, FD_CLOEXEC), ==, 0);
+    refuse(&r, "was not inherited, or is in use", taken);
     refuse(&r, "exclude each other", both);
     refuse(&r, "can not be opened with several queues", ",\"ifname\":\"bpr\",\"queues\":2");
     g_assert_cmpint(fcntl(one, F_GETFD), >=, 0); /* still the caller's */
