@@ -99,7 +99,7 @@ class Grub:
         self.console = console
 
     def prompt(self):
-        """From power-on to GRUB's prompt. What comes before is SeaBIOS's screen, with cursor movements anywhere in its words."""
+        """From power-on to GRUB's prompt. What comes before may be SeaBIOS's screen, with cursor movements anywhere in its words."""
         self.console.expect(PROMPT, BOOT_PATIENCE)
 
     def ask(self, command):
@@ -158,7 +158,9 @@ class GrubMachine(Machine):
         self("chardev-add", id="log402", backend={"type": "socket", "data": {
             "addr": {"type": "unix", "data": {"path": path}}, "server": True, "wait": False}})
         self("device_add", driver="isa-debugcon", id="debug0", chardev="log402")
-        self("device_add", driver="firmware", id="fw", file=files.seabios, **firmware)
+        # SeaBIOS's own console on the port holds the end of what was printed back ("Welcome to GRUB!") until its timer ticks, which may be
+        # in the middle of an answer, and reads keys that are meant for GRUB.
+        self("device_add", driver="firmware", id="fw", file=files.seabios, console_port=0, **firmware)
         for id in ports:
             self("device_add", driver="pcie-root-port", id=id)
         self.images = [make_disk(files, self.path("%s.img" % marker), marker) for marker, _ in disks]
