@@ -54,7 +54,7 @@ class Q35:
         disk = "virtio-blk-pci,drive=d,disable-legacy=on,bootindex=0"
         plugs = ["-device", "pcie-root-port,id=rp,addr=1", "-device", disk + ",bus=rp"] if port else ["-device", disk + ",addr=1"]
         self.process = subprocess.Popen(
-            [*self.qemu.environment(), self.qemu.binary, *self.qemu.roms(), "-M", "q35,graphics=off", "-accel", "kvm", "-cpu", "host,-arch-capabilities",
+            [*self.qemu.environment(), self.qemu.binary, *self.qemu.roms(), "-M", "q35", "-accel", "kvm", "-cpu", "host,-arch-capabilities",
              "-smp", str(cpus), "-m", str(memory // MIB), "-display", "none", "-nodefaults", "-no-user-config",
              "-drive", "if=none,id=d,format=raw,file=" + image, *plugs, "-serial", "unix:%s,server=on,wait=on" % path], stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 30 * PATIENCE
