@@ -281,15 +281,18 @@ class Console:
         self.sock.sendall(text.encode() if isinstance(text, str) else text)
 
     def expect(self, pattern, timeout=60):
-        """Waits for a regular expression behind what was found before; its match."""
+        """Waits for a regular expression behind what was found before, of 4 KiB at most; its match."""
         compiled = re.compile(pattern.encode() if isinstance(pattern, str) else pattern, re.M)
         deadline = time.monotonic() + timeout * PATIENCE
+        begin = self.mark
         with self.changed:
             while True:
-                match = compiled.search(bytes(self.data[self.mark:]))
+                data = bytes(self.data)
+                match = compiled.search(data, begin)
                 if match:
-                    self.mark += match.end()
+                    self.mark = match.end()
                     return match
+                begin = max(begin, len(data) - 4096)  # what comes byte by byte is not looked through each time
                 left = deadline - time.monotonic()
                 if self.eof or left <= 0:
                     raise Timeout("console: no %r %s; the last output was:\n%s" % (
@@ -649,35 +652,53 @@ def decompress_bzimage(path):
 
 
 def cpio(files):
-    """A newc archive of {name: bytes} in a folder that it makes."""
-    out = bytearray()
-    entries = [(os.path.dirname(next(iter(files))), 0o40755, b"")] + [(n, 0o100644, d) for n, d in files.items()] + [("TRAILER!!!", 0, b"")]
+    """A newc archive of {name: bytes}, all executable, with the folders that they are in."""
+    folders = sorted({name[:i] for name in files for i, x in enumerate(name) if x == "/"})
+    entries = [(n, 0o40755, b"") for n in folders] + [(n, 0o100755, d) for n, d in files.items()] + [("TRAILER!!!", 0, b"")]
+    out = []
     for number, (name, mode, data) in enumerate(entries, 1):
         name = name.encode() + b"\0"
-        out += b"070701" + b"".join(b"%08X" % x for x in (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0))
-        out += name + b"\0" * (-(len(out) + len(name)) % 4)
-        out += data + b"\0" * (-len(data) % 4)
-    return bytes(out)
+        head = b"070701" + b"".join(b"%08X" % x for x in (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0)) + name
+        out += [head, b"\0" * (-len(head) % 4), data, b"\0" * (-len(data) % 4)]
+    return b"".join(out)
 
 
-def with_modules(linux, folder, *names):
+def with_modules(linux, folder, *names, files=None):
     """(initrd, commands for the shell) for drivers that Debian's kernel has as modules, named in the order of loading; others have them
-    built in. FOLDER takes the longer initrd."""
-    if not linux.bzimage:
+    built in. FOLDER takes the longer initrd, which has FILES too, {name: bytes}."""
+    files = dict(files or {})
+    if linux.bzimage:
+        release = os.path.basename(linux.bzimage).partition("-")[2]
+        for name in names:
+            found = glob.glob(os.path.join(PEERS, "root/lib/modules", release, "kernel/**", name + ".ko*"), recursive=True)
+            if found:  # else it is built in
+                with open(found[0], "rb") as f:
+                    data = f.read()
+                files["modules/%s.ko" % name] = lzma.decompress(data) if found[0].endswith(".xz") else data
+    if not files:
         return linux.initrd, []
-    release = os.path.basename(linux.bzimage).partition("-")[2]
-    files = {}
-    for name in names:
-        found = glob.glob(os.path.join(PEERS, "root/lib/modules", release, "kernel/**", name + ".ko*"), recursive=True)
-        if found:  # else it is built in
-            with open(found[0], "rb") as f:
-                data = f.read()
-            files["modules/%s.ko" % name] = lzma.decompress(data) if found[0].endswith(".xz") else data
     path = os.path.join(folder, "initrd")
     with open(linux.initrd, "rb") as f, open(path, "wb") as out:
         image = f.read()
-        out.write(image + b"\0" * (-len(image) % 4) + (cpio(files) if files else b""))
-    return path, ["insmod /" + name for name in files]
+        out.write(image + b"\0" * (-len(image) % 4) + cpio(files))
+    return path, ["insmod /" + name for name in files if name.startswith("modules/")]
+
+
+def programs(*packages, run):
+    """The files of {name: bytes} that a guest needs to RUN programs (paths) of Debian PACKAGES: with what they are linked to, which the
+    packages have or, like libc, this host."""
+    root, files, wanted = fetch_peers(*packages), {}, list(run)
+    while wanted:
+        name = wanted.pop()
+        places = [name] if "/" in name else [d + "/x86_64-linux-gnu/" + name for d in ("usr/lib", "lib")]
+        found = next(x for top in (root, "/") for x in (os.path.join(top, p) for p in places) if os.path.exists(x))
+        with open(found, "rb") as f:
+            files[name if "/" in name else "lib/x86_64-linux-gnu/" + name] = f.read()
+        needed = re.findall(r"\(NEEDED\).*\[(.*)\]", subprocess.run(["readelf", "-dW", found], capture_output=True, text=True, check=True).stdout)
+        wanted += [n for n in needed if n not in wanted and "lib/x86_64-linux-gnu/" + n not in files]
+    with open("/lib64/ld-linux-x86-64.so.2", "rb") as f:
+        files["lib64/ld-linux-x86-64.so.2"] = f.read()
+    return files
 
 
 _linux = None
@@ -733,6 +754,7 @@ ALLOWED = re.compile("|".join((
     r"^(Spectre|MDS|TAA|MMIO Stale|RETBleed|SRSO|ITS|VMSCAPE|Transient|L1TF|Meltdown|Speculative|Register File|GDS)",  # the host's processor
     r"x86/(cpu|bugs|speculation):",                  # likewise
     r"RAS: Correctable Errors collector initialized",
+    r"hrtimer: interrupt took",                      # of a guest that had to wait for its processor
     r"Processor Platform Limit event detected|Consider compiling CPUfreq support",  # of a kernel without it that sees a processor object
 )))
 

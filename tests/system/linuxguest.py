@@ -11,14 +11,15 @@ from backplane import GIB, PATIENCE, with_modules
 VIRTIO_PCI = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci")
 
 
-def boot_linux(m, linux, modules, plug, cpus=2, memory=GIB, words=""):
-    """Starts a machine with what PLUG, a function, plugs, up to its shell with the drivers of MODULES. Returns the commands that load
-    them, for come_up() after a reset."""
-    initrd, load = with_modules(linux, m.path(""), *modules)
-    m.board(max_cpus=cpus)
+def boot_linux(m, linux, modules, plug, cpus=2, memory=GIB, words="", board=None, files=None):
+    """Starts a machine with what PLUG, a function, plugs, up to its shell with the drivers of MODULES and FILES, {name: bytes}. BOARD:
+    its properties; PLUG brings what CPUS and MEMORY are 0 of. Returns the commands that load the drivers, for come_up() after a reset."""
+    initrd, load = with_modules(linux, m.path(""), *modules, files=files)
+    m.board(**(board or {"max_cpus": cpus}))
     for i in range(cpus):
         m.cpu("cpu%d" % i)
-    m.memory(memory)
+    if memory:
+        m.memory(memory)
     m.serial("console")
     plug()
     m.loader(linux.kernel, linux.words + " run=shell " + words, initrd=initrd)
