@@ -117,21 +117,23 @@ static void put_chassis(const BoardConfig *b, GByteArray *out)
     finish(&s, out);
 }
 
-/* Cores of SOCKET with a CPU in at least one thread. Slots of a socket are neighbours, and those of a core within it. */
+/* The first CPU of the N slots from FIRST on; NULL: they are empty. Slots of a socket are neighbours, and those of a core within it. */
+static const AcpiCpu *first_cpu(const AcpiView *v, guint first, guint n)
+{
+    for (guint i = first; i < first + n && i < v->cpus->len; i++) {
+        if (g_array_index(v->cpus, AcpiCpu, i).plugged)
+            return &g_array_index(v->cpus, AcpiCpu, i);
+    }
+    return NULL;
+}
+
+/* Cores of SOCKET with a CPU in at least one thread. */
 static guint cores_enabled(const AcpiView *v, guint socket, guint cores, guint threads)
 {
     guint n = 0;
 
-    for (guint core = 0; core < cores; core++) {
-        gboolean any = FALSE;
-
-        for (guint t = 0; t < threads; t++) {
-            guint i = (socket * cores + core) * threads + t;
-
-            any |= i < v->cpus->len && g_array_index(v->cpus, AcpiCpu, i).plugged;
-        }
-        n += any;
-    }
+    for (guint core = 0; core < cores; core++)
+        n += first_cpu(v, (socket * cores + core) * threads, threads) != NULL;
     return n;
 }
 
@@ -147,6 +149,7 @@ static void put_processor(const AcpiView *v, guint socket, GByteArray *out)
     const BoardConfig *b = v->board;
     guint threads = MAX(b->cpu_threads, 1), cores = MAX(b->cpu_cores, 1) * MAX(b->cpu_dies, 1);
     guint enabled = cores_enabled(v, socket, cores, threads);
+    const AcpiCpu *cpu = first_cpu(v, socket * cores * threads, cores * threads);
     g_autofree char *name = g_strdup_printf("CPU %u", socket);
     Structure s;
 
@@ -155,7 +158,11 @@ static void put_processor(const AcpiView *v, guint socket, GByteArray *out)
     s.area[0x05] = 3; /* central processor */
     s.area[0x06] = 1; /* family: other */
     string(&s, 0x07, b->smbios_cpu_manufacturer);
+    le32_put(s.area + 0x08, cpu ? cpu->signature : 0);
+    le32_put(s.area + 0x0c, cpu ? cpu->features : 0);
     string(&s, 0x10, b->smbios_cpu_version);
+    le16_put(s.area + 0x14, b->smbios_cpu_max_speed);
+    le16_put(s.area + 0x16, b->smbios_cpu_current_speed);
     s.area[0x18] = enabled ? 1 << 6 | 1 : 0; /* populated and enabled */
     s.area[0x19] = 1;                        /* upgrade: other */
     memset(s.area + 0x1a, 0xff, 6);          /* no cache structures */
@@ -178,7 +185,7 @@ static void put_memory_array(const AcpiView *v, GByteArray *out)
     s.area[0x06] = 3; /* no error correction */
     le32_put(s.area + 0x07, kib < 0x80000000 ? kib : 0x80000000);
     le16_put(s.area + 0x0b, 0xfffe);
-    le16_put(s.area + 0x0d, v->dimms->len);
+    le16_put(s.area + 0x0d, v->board->memory_slots);
     le64_put(s.area + 0x0f, kib < 0x80000000 ? 0 : kib << 10);
     finish(&s, out);
 }
@@ -198,17 +205,19 @@ static void put_module_size(Structure *s, guint64 size)
     }
 }
 
-static void put_memory_device(const AcpiView *v, const AcpiDimm *dimm, GByteArray *out)
+/* Also of an empty slot, which has size 0: the table is as long however many modules there are, since its length stands in fw_cfg's
+ * directory from power-on. */
+static void put_memory_device(const AcpiView *v, guint slot, guint64 size, GByteArray *out)
 {
-    g_autofree char *name = g_strdup_printf("DIMM %u", dimm->slot);
+    g_autofree char *name = g_strdup_printf("DIMM %u", slot);
     Structure s;
 
-    begin(&s, TYPE_MEMORY_DEVICE, 0x28, 0x1100 + dimm->slot);
+    begin(&s, TYPE_MEMORY_DEVICE, 0x28, 0x1100 + slot);
     le16_put(s.area + 0x04, ARRAY_HANDLE);
     le16_put(s.area + 0x06, 0xfffe);
     le16_put(s.area + 0x08, 0xffff); /* widths: unknown */
     le16_put(s.area + 0x0a, 0xffff);
-    put_module_size(&s, dimm->size);
+    put_module_size(&s, size);
     s.area[0x0e] = 9; /* form factor: DIMM */
     string(&s, 0x10, name);
     s.area[0x12] = 7; /* RAM */
@@ -250,8 +259,13 @@ GByteArray *smbios_build_view(const AcpiView *v)
     for (guint i = 0; i < MAX(v->board->cpu_sockets, 1); i++)
         put_processor(v, i, out);
     put_memory_array(v, out);
-    for (guint i = 0; i < v->dimms->len; i++)
-        put_memory_device(v, &g_array_index(v->dimms, AcpiDimm, i), out);
+    for (guint slot = 0, i = 0; slot < v->board->memory_slots; slot++) {
+        const AcpiDimm *dimm = i < v->dimms->len ? &g_array_index(v->dimms, AcpiDimm, i) : NULL;
+        gboolean here = dimm && dimm->slot == slot;
+
+        put_memory_device(v, slot, here ? dimm->size : 0, out);
+        i += here;
+    }
     put_mapped(out, 0x1300, 0, v->below_4g);
     put_mapped(out, 0x1301, G_GUINT64_CONSTANT(1) << 32, v->above_4g);
     begin(&s, TYPE_BOOT, 0x0b, 0x2000); /* boot status: no errors */

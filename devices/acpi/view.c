@@ -71,7 +71,7 @@ static gboolean gather_device(Device *dev, gpointer view)
 {
     AcpiView *v = view;
 
-    if (device_plug(dev) == PLUG_MEMORY && !dimm_is_device_memory(dev)) {
+    if (device_plug(dev) == PLUG_MEMORY) {
         AcpiDimm dimm = {.size = dimm_size(dev), .slot = dimm_slot(dev)};
 
         g_array_append_val(v->dimms, dimm);

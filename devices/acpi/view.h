@@ -39,7 +39,7 @@ typedef struct {
     guint64            pci64, pci64_len;      /* 64-bit PCI window; length 0: none */
     guint8             last_bus;              /* highest PCI bus there can be: 0 as long as there are no bridges */
     GArray            *cpus;                  /* AcpiCpu, one a slot in index order */
-    GArray            *dimms;                 /* AcpiDimm of base RAM, by slot */
+    GArray            *dimms;                 /* AcpiDimm, by slot */
     GArray            *pci_slots;             /* AcpiPciSlot of those that can be emptied or filled, by number */
     guint              n_serial;
     AcpiSerial         serial[ACPI_MAX_SERIAL]; /* by index */

@@ -83,7 +83,7 @@ static void test_uuid(void)
 static void test_processors(void)
 {
     Fixture f = {0};
-    g_autoptr(GByteArray) t = NULL;
+    g_autoptr(GByteArray) t = NULL, later = NULL;
     const guint8 *p;
 
     fixture_board(&f, 16, 2);
@@ -91,14 +91,26 @@ static void test_processors(void)
     prop_bag_set_u(f.bag, "cpu-threads", 2, ORIGIN_CONFIG);
     fixture_cpus(&f, 3);
     fixture_memory(&f, GIB(1), GIB(1));
+    prop_bag_set_u(f.bag, "smbios-cpu-max-speed", 3000, ORIGIN_CONFIG);
+    g_array_index(f.view.cpus, AcpiCpu, 0).signature = 0x00a00f11;
+    g_array_index(f.view.cpus, AcpiCpu, 0).features = 0x178bfbff;
     t = smbios_build_view(&f.view);
     p = find(t, 4, 0);
+    g_assert_cmphex(le32_get(p + 0x08), ==, 0x00a00f11); /* who it is: CPUID leaf 1, EAX and EDX */
+    g_assert_cmphex(le32_get(p + 0x0c), ==, 0x178bfbff);
+    g_assert_cmpuint(le16_get(p + 0x14), ==, 3000);
+    g_assert_cmpuint(le16_get(p + 0x16), ==, 2000);
     g_assert_cmpuint(p[0x18], ==, 0x41);
     g_assert_cmpuint(p[0x23], ==, 4);
     g_assert_cmpuint(p[0x24], ==, 2); /* three threads are on two cores */
     g_assert_cmpuint(p[0x25], ==, 8);
     g_assert_cmpuint(find(t, 4, 1)[0x18], ==, 0); /* an empty socket */
+    g_assert_cmphex(le64_get(find(t, 4, 1) + 0x08), ==, 0);
     g_assert_null(find(t, 4, 2));
+    g_array_index(f.view.cpus, AcpiCpu, 0).plugged = FALSE; /* the next one of the socket speaks for it */
+    later = smbios_build_view(&f.view);
+    g_assert_cmphex(le64_get(find(later, 4, 0) + 0x08), ==, 0);
+    g_assert_cmpuint(find(later, 4, 0)[0x18], ==, 0x41);
     fixture_clear(&f);
 }
 
@@ -137,7 +149,7 @@ static void test_memory(void)
         g_assert_cmpuint(le16_get(p + 0x0c), ==, sizes[i].field);
         g_assert_cmpuint(le32_get(p + 0x1c), ==, sizes[i].extended);
         g_assert_cmpstr(string_of(p, 0x10), ==, "DIMM 0");
-        g_assert_cmpuint(le16_get(find(t, 16, 0) + 0x0d), ==, 1);
+        g_assert_cmpuint(le16_get(find(t, 16, 0) + 0x0d), ==, 32);
     }
 }
 
@@ -156,6 +168,32 @@ static void test_mapped(void)
     g_assert_cmpuint(le32_get(p + 4), ==, 0xffffffff); /* above 4 TiB in bytes */
     g_assert_cmpuint(le64_get(p + 0x0f), ==, GIB(4));
     g_assert_cmpuint(le64_get(p + 0x17), ==, GIB(5 * 1024) - MIB(2816) + GIB(4) - 1);
+}
+
+/* Every slot of the board is there, in order, and the table is as long whatever is in them. */
+static void test_slots(void)
+{
+    const AcpiDimm dimm = {.size = MIB(256), .slot = 7};
+    g_auto(Fixture) f = {0};
+    g_autoptr(GByteArray) t = NULL, more = NULL;
+    const guint8 *p;
+
+    fixture_init(&f, 1, 1, GIB(1), GIB(4));
+    prop_bag_set_u(f.bag, "memory-slots", 9, ORIGIN_CONFIG);
+    t = smbios_build_view(&f.view);
+    g_array_append_val(f.view.dimms, dimm);
+    more = smbios_build_view(&f.view);
+    g_assert_cmpuint(more->len, ==, t->len);
+    g_assert_cmpuint(le16_get(find(more, 16, 0) + 0x0d), ==, 9);
+    for (guint i = 0; i < 9; i++) {
+        g_autofree char *name = g_strdup_printf("DIMM %u", i);
+
+        p = find(more, 17, i);
+        g_assert_cmpstr(string_of(p, 0x10), ==, name);
+        g_assert_cmpuint(le16_get(p + 0x0c), ==, i == 0 ? 1024 : i == 7 ? 256 : 0);
+    }
+    g_assert_null(find(more, 17, 9));
+    g_assert_null(find(more, 19, 1)); /* where base RAM is, and no more */
 }
 
 static void test_anchor(void)
@@ -212,6 +250,7 @@ int main(int argc, char **argv)
     g_test_add_func("/smbios/many-cores", test_many_cores);
     g_test_add_func("/smbios/memory", test_memory);
     g_test_add_func("/smbios/mapped", test_mapped);
+    g_test_add_func("/smbios/slots", test_slots);
     g_test_add_func("/smbios/anchor", test_anchor);
     g_test_add_func("/smbios/dmidecode", test_dmidecode);
     return g_test_run();
