@@ -5,7 +5,8 @@
  * are the header, the link and the slot.
  *
  * Who controls the slot is a choice of the configuration. With native-hotplug the guest does, by the
- * slot registers; else ACPI does, and the port says that it is not hot-plug capable.
+ * slot registers; else ACPI does, and the port says that it is not hot-plug capable. Its slot control can not be written then; it says
+ * that attention is off, and power on for a slot with a device.
  *
  * The slot's registers (native):
  *   presence   PDS follows what is plugged; a change sets PDC. Who plugs into a slot without power presses the button too, or
@@ -146,6 +147,10 @@ static gboolean follow(RootPort *port)
     gboolean was_active = !!(reg_get(port, PCIE_LNKSTA) & PCIE_LNKSTA_ACTIVE);
 
     reg_put(port, PCIE_SLTSTA, SLTSTA_PDS, present);
+    if (!port->native) {
+        reg_put(port, PCIE_SLTCTL, SLTCTL_POWER_LAMP, !present);
+        reg_put(port, PCIE_SLTCTL, SLTCTL_POWER_LAMP_ON, TRUE);
+    }
     reg_put(port, PCIE_LNKSTA, PCIE_LNKSTA_ACTIVE, present && linked);
     if (port->native && was_active != (present && linked))
         reg_put(port, PCIE_SLTSTA, SLTSTA_DLLSC, TRUE);
@@ -302,10 +307,10 @@ static void build_slot(RootPort *port, const PcieRootPortConfig *c)
     };
 
     pcie_cap_init(fn, exp, &desc);
+    le16_put(fn->config + exp + PCIE_SLTCTL,
+             SLTCTL_ATTENTION_OFF | SLTCTL_POWER_LAMP | (port->native ? SLTCTL_POWER_OFF : 0));
     if (!port->native)
         return;
-    le16_put(fn->config + exp + PCIE_SLTCTL,
-             SLTCTL_ATTENTION_OFF | SLTCTL_POWER_LAMP | SLTCTL_POWER_OFF);
     le16_put(fn->wmask + exp + PCIE_SLTCTL, SLTCTL_MASK);
     le16_put(fn->w1c + exp + PCIE_SLTSTA, SLTSTA_EVENTS);
 }
@@ -496,6 +501,17 @@ gboolean pcie_slot_native(const PciBus *bus)
 {
     const RootPort *port = port_of(bus);
     return port && port->native;
+}
+
+gboolean pcie_slot_link(const PciBus *bus, guint8 *speed, guint8 *width)
+{
+    const RootPort *port = port_of(bus);
+
+    if (!port)
+        return FALSE;
+    *speed = config_of(&port->pci.dev)->link_speed;
+    *width = config_of(&port->pci.dev)->link_width;
+    return TRUE;
 }
 
 gboolean pcie_slot_powered(const PciBus *bus)

@@ -23,6 +23,8 @@
  */
 #include "virtio-pci.h"
 
+#include "../pci/root-port.h"
+
 #include <unistd.h>
 
 enum {
@@ -354,11 +356,10 @@ static void function_build(VirtioPci *v, guint vectors)
     Device *dev = &v->pci.dev;
     PciFunction *fn = &v->pci.fn;
     guint16 at;
-    PcieDesc express = { .kind = pci_bus_bridge(fn->bus) ? PCIE_ENDPOINT : PCIE_INTEGRATED_ENDPOINT,
-                         .speed = 1,
-                         .width = 1,
-                         .flr = TRUE };
+    PcieDesc express = { .kind = PCIE_INTEGRATED_ENDPOINT, .flr = TRUE };
 
+    if (pcie_slot_link(fn->bus, &express.speed, &express.width))
+        express.kind = PCIE_ENDPOINT;
     v->cfg = pci_device_cap(dev, "cfg");
     v->pci.config_written = config_written;
     if (v->cfg)

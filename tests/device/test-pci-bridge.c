@@ -187,6 +187,9 @@ static void test_port_header(void)
     g_assert_cmphex(pci_in(&t, PORT, exp + PCIE_FLAGS, 2), ==, 0x0142);
     g_assert_cmphex(pci_in(&t, PORT, exp + PCIE_SLTCAP, 4), ==, 9u << 19); /* ACPI has the slot */
     g_assert_cmphex(pci_in(&t, PORT, exp + PCIE_LNKSTA, 2) & PCIE_LNKSTA_ACTIVE, ==, 0);
+    g_assert_cmphex(pci_in(&t, PORT, exp + PCIE_SLTCTL, 2), ==, 3 << 6 | 3 << 8); /* both lamps off */
+    pci_out(&t, PORT, exp + PCIE_SLTCTL, 0xffff, 2);
+    g_assert_cmphex(pci_in(&t, PORT, exp + PCIE_SLTCTL, 2), ==, 3 << 6 | 3 << 8);
     g_assert_cmphex(pci_in(&t, PORT, 0x100, 4), ==, 0x14820001);
     g_assert_cmphex(pci_in(&t, PORT, 0x148, 4), ==, 0x0001000d);
     board_test_clear(&t);
@@ -208,6 +211,7 @@ static void test_port_one_slot(void)
     g_assert_cmphex(pci_in(&t, fn_at(3, 31, 7), 0, 4), ==, NOTHING);
     guint exp = find_cap(&t, PORT, PCI_CAP_EXPRESS);
     g_assert_cmphex(pci_in(&t, PORT, exp + PCIE_LNKSTA, 2) & PCIE_LNKSTA_ACTIVE, !=, 0);
+    g_assert_cmphex(pci_in(&t, PORT, exp + PCIE_SLTCTL, 2), ==, 3 << 6 | 1 << 8); /* power is on */
     g_autoptr(GError) error = NULL;
     g_assert_false(device_remove(device_set_find(t.set, NS_DEVICE, "rp"), &error));
     g_assert_cmpstr(error->message, ==, "The device 'rp' is in use by device 'd'");

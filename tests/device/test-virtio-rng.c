@@ -77,6 +77,36 @@ static void test_identity(void)
     board_test_clear(&t);
 }
 
+/* Both ends of a link say the same of it (PCIe 7.5.3.6 to 8), and what is on the root bus has none. */
+static void test_link(void)
+{
+    g_autoptr(GError) error = NULL;
+    BoardTest t;
+
+    board_test_init(&t, BOARD_DEFAULT);
+    board_test_plug(&t, "{\"driver\": \"pcie-root-port\", \"id\": \"rp\", \"addr\": \"3\", \"link-speed\": 2, \"link-width\": 4}", &error);
+    g_assert_no_error(error);
+    board_test_plug(&t, "{\"driver\": \"virtio-rng-pci\", \"bus\": \"rp\"}", &error);
+    g_assert_no_error(error);
+    board_test_plug(&t, RNG, &error);
+    g_assert_no_error(error);
+    board_test_power_on(&t);
+    VirtioTest port = { .t = &t, .fn = VT_ECAM + (3 << 15) }, behind = { .t = &t, .fn = VT_ECAM + (1 << 20) };
+    vt_cfg_out(&port, 0x18, 0x00010100, 4);
+    g_assert_cmphex(vt_cfg_in(&behind, 0, 4), ==, 0x10441af4);
+    for (behind.exp = vt_cfg_in(&behind, 0x34, 1); vt_cfg_in(&behind, behind.exp, 1) != 0x10;) /* its BAR is nowhere yet */
+        behind.exp = vt_cfg_in(&behind, behind.exp + 1, 1);
+    g_assert_cmphex(vt_cfg_in(&behind, behind.exp + 0x02, 2) >> 4, ==, 0); /* an endpoint */
+    g_assert_cmphex(vt_cfg_in(&behind, behind.exp + 0x0c, 2) & 0x3ff, ==, 4 << 4 | 2);
+    g_assert_cmphex(vt_cfg_in(&behind, behind.exp + 0x12, 2) & 0x3ff, ==, 4 << 4 | 2);
+    g_assert_cmphex(vt_cfg_in(&behind, behind.exp + 0x2c, 1), ==, 3 << 1); /* 2.5 and 5 GT/s */
+    g_assert_cmphex(vt_cfg_in(&port, 0x60 + 0x12, 2) & 0x3ff, ==, 4 << 4 | 2);
+    g_auto(VirtioTest) on_root = vt_open(&t, SLOT);
+    g_assert_cmphex(vt_cfg_in(&on_root, on_root.exp + 0x02, 2) >> 4, ==, 9); /* integrated */
+    g_assert_cmphex(vt_cfg_in(&on_root, on_root.exp + 0x0c, 4), ==, 0);
+    board_test_clear(&t);
+}
+
 static void test_features_by_rows(void)
 {
     BoardTest t;
@@ -733,6 +763,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
     g_test_add_func("/virtio/identity", test_identity);
+    g_test_add_func("/virtio/link", test_link);
     g_test_add_func("/virtio/features-by-rows", test_features_by_rows);
     g_test_add_func("/virtio/recorded-capabilities", test_recorded_capabilities);
     g_test_add_func("/virtio/window", test_window);
