@@ -3,8 +3,8 @@
  * dsdt-slots.c - the AML through which PCI functions come and go (QEMU's docs/specs/acpi_pci_hotplug.rst, and
  * pci-hotplug.c on what the selector selects).
  *
- * Each slot that ACPI controls is a device object with an address, a number for people and _EJ0; behind a root port it lies
- * within the port's object. The event's handler takes up and down of each group in use, and tells those whose bit is set
+ * Each slot that ACPI controls is a device object with an address, a number for people, _EJ0 and _DSM, which tells the acpi-index of
+ * what is in it (PCI firmware specification 3.3, 4.6.7); behind a root port it lies within the port's object. The event's handler takes up and down of each group in use, and tells those whose bit is set
  * (Notify: 1 device check, 3 eject request). A machine with nothing hot-pluggable has none of it.
  *
  * The registers' reads take what they return, so each is read once, into a local variable.
@@ -18,6 +18,11 @@ enum { NOTIFY_DEVICE_CHECK = 1, NOTIFY_EJECT_REQUEST = 3, FOREVER = 0xffff, ON_R
 static void store(Aml *a, AmlTerm value, const char *target)
 {
     aml_stmt(a, AML_STORE(value, AML_REF(target)));
+}
+
+static void store_local(Aml *a, const char *source, guint local)
+{
+    aml_stmt(a, AML_STORE(AML_REF(source), AML_LOCAL(local)));
 }
 
 /* From the scope of PCI0: an object for DEVFN on the root bus. */
@@ -35,6 +40,7 @@ static void registers(Aml *a, const BoardConfig *b)
     aml_field_bits(a, "PCEJ", 32);
     aml_field_bits(a, NULL, 32);
     aml_field_bits(a, "PSEL", 32);
+    aml_field_bits(a, "PIDX", 32);
     aml_end(a);
     aml_mutex(a, "PLCK");
 }
@@ -50,6 +56,43 @@ static void eject_method(Aml *a)
     aml_end(a);
 }
 
+/* PDSM (uuid, revision, function, slot): function 0 says which functions there are, function 7 gives the number that the device is
+ * named by. One without a number has neither. */
+static void naming_method(Aml *a)
+{
+    enum { FUNCTIONS = 1 << 0 | 1 << 7 };
+    static const guint8 none[] = {0}, some[] = {FUNCTIONS};
+
+    aml_method(a, "PDSM", 4, TRUE);
+    aml_store_of(a);
+    aml_buffer(a, none, sizeof none);
+    aml_stmt(a, AML_LOCAL(0));
+    aml_if(a, AML_LOR(AML_LNOT(AML_LEQUAL(AML_ARG(0), AML_UUID("e5c937d0-3553-4d7a-9117-ea4d19c3434d"))), AML_LLESS(AML_ARG(1), AML_INT(2))));
+    aml_stmt(a, AML_RETURN(AML_LOCAL(0)));
+    aml_end(a);
+    aml_acquire(a, "PLCK", FOREVER);
+    aml_stmt(a, AML_SHR(AML_ARG(3), AML_INT(5), AML_REF("PSEL")));
+    aml_stmt(a, AML_AND(AML_ARG(3), AML_INT(31), AML_REF("PIDX")));
+    store_local(a, "PIDX", 1);
+    aml_stmt(a, AML_RELEASE(AML_REF("PLCK")));
+    aml_if(a, AML_LAND(AML_LOCAL(1), AML_LNOT(AML_ARG(2))));
+    aml_store_of(a);
+    aml_buffer(a, some, sizeof some);
+    aml_stmt(a, AML_LOCAL(0));
+    aml_end(a);
+    aml_if(a, AML_LAND(AML_LOCAL(1), AML_LEQUAL(AML_ARG(2), AML_INT(7))));
+    aml_store_of(a);
+    aml_package(a);
+    aml_stmt(a, AML_INT(0));
+    aml_stmt(a, AML_STR(""));
+    aml_end(a);
+    aml_stmt(a, AML_LOCAL(0));
+    aml_stmt(a, AML_STORE(AML_LOCAL(1), AML_INDEX(AML_LOCAL(0), AML_INT(0), AML_NONE)));
+    aml_end(a);
+    aml_stmt(a, AML_RETURN(AML_LOCAL(0)));
+    aml_end(a);
+}
+
 /* ---- a slot ---- */
 
 static void slot_object(Aml *a, const char *name, guint32 address, const AcpiPciSlot *slot)
@@ -59,6 +102,9 @@ static void slot_object(Aml *a, const char *name, guint32 address, const AcpiPci
     aml_name(a, "_SUN", AML_INT(slot->sun));
     aml_method(a, "_EJ0", 1, TRUE);
     aml_stmt(a, AML_CALL("PEJ0", AML_INT(slot->number)));
+    aml_end(a);
+    aml_method(a, "_DSM", 4, TRUE);
+    aml_stmt(a, AML_RETURN(AML_CALL("PDSM", AML_ARG(0), AML_ARG(1), AML_ARG(2), AML_INT(slot->number))));
     aml_end(a);
     aml_end(a);
 }
@@ -115,7 +161,7 @@ static void notify_method(Aml *a, const AcpiPciSlot *slots, guint n)
 
 static void tell(Aml *a, const char *method, const char *reg, guint code)
 {
-    aml_stmt(a, AML_STORE(AML_REF(reg), AML_LOCAL(0)));
+    store_local(a, reg, 0);
     aml_stmt(a, AML_CALL(method, AML_LOCAL(0), AML_INT(code)));
 }
 
@@ -155,6 +201,7 @@ void acpi_dsdt_slots(Aml *a, const AcpiView *v)
     aml_scope(a, "\\_SB.PCI0");
     registers(a, v->board);
     eject_method(a);
+    naming_method(a);
     for (guint i = 0; i < n; i++)
         slot_of_group(a, &slots[i]);
     for (guint i = 0; i < n; i += group_length(slots + i, n - i))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * pci-hotplug.c - the register block through which AML learns of PCI functions that come and go: QEMU's documented
- * interface (docs/specs/acpi_pci_hotplug.rst there), 24 ports: up, down, eject, removable, selector, acpi-index. Nothing here has an
- * acpi-index: that register reads as zero, and so do the features.
+ * interface (docs/specs/acpi_pci_hotplug.rst there), 24 ports: up, down, eject, removable, selector, acpi-index (of the slot of the group
+ * that was written there last). There are no features.
  *
  * There, the selector selects a bus. Here it selects 32 slots: group 0 is pcie.0, the others are the slots behind root ports, 32
  * to a group, so that a guest with 200 ports looks at 8 groups and not at 200 buses. Only our AML knows.
@@ -31,18 +31,20 @@ enum {
     REG_EJECT = 0x08,     /* read: features */
     REG_REMOVABLE = 0x0c, /* read */
     REG_SELECTOR = 0x10,
+    REG_INDEX = 0x14,     /* write: a slot of the group; read: the acpi-index of what is in it */
 };
 
 typedef guint32 SlotBits[GROUPS];
 
 typedef struct {
     Device    dev;
-    guint32   selector;
+    guint32   selector, index_slot;
     SlotBits  up, down; /* pending */
     SlotBits  asked;    /* the present occupant is asked for */
     SlotBits  told;     /* the guest has taken notice of that */
     guint8    owed[PCI_HOTPLUG_SLOTS]; /* ejections to come, for this or former occupants */
     SlotBits  occupied, removable; /* as the guest sees it */
+    guint16   index[PCI_HOTPLUG_SLOTS]; /* likewise: acpi-index of those that are occupied */
     SlotBits  noticed, ejected;    /* not yet heard by the main thread */
     gboolean  again;               /* likewise: announce what is up */
     IoRegion *region;
@@ -85,6 +87,13 @@ static guint32 read_down(PciHotplug *h, guint g)
     return bits;
 }
 
+static guint32 read_index(const PciHotplug *h, guint32 g)
+{
+    guint32 i = h->index_slot;
+
+    return i < 32 && h->occupied[g] >> i & 1 ? h->index[g * 32 + i] : 0;
+}
+
 static guint64 regs_read(gpointer opaque, guint64 offset, unsigned size)
 {
     PciHotplug *h = opaque;
@@ -101,6 +110,8 @@ static guint64 regs_read(gpointer opaque, guint64 offset, unsigned size)
         return read_down(h, g);
     case REG_REMOVABLE:
         return h->removable[g];
+    case REG_INDEX:
+        return read_index(h, g);
     default:
         return 0;
     }
@@ -150,6 +161,8 @@ static void regs_write(gpointer opaque, guint64 offset, guint64 value, unsigned 
 
     if (offset == REG_SELECTOR)
         h->selector = (guint32)value;
+    else if (offset == REG_INDEX)
+        h->index_slot = (guint32)value;
     else if (offset == REG_EJECT && h->selector < GROUPS)
         eject(h, h->selector, (guint32)value);
 }
@@ -171,6 +184,7 @@ static void mirror_slot(PciHotplug *h, guint n)
         h->removable[n / 32] |= bit;
     if (there && pci_slot_is_occupied(&slot))
         h->occupied[n / 32] |= bit;
+    h->index[n] = there ? pci_slot_acpi_index(&slot) : 0;
 }
 
 static void mirror_slots(PciHotplug *h)
@@ -233,10 +247,12 @@ void pci_hotplug_arrived(DeviceSet *set, guint slot)
 {
     PciHotplug *h = hotplug_of(set);
     guint g = slot / 32;
+    PciSlot s;
 
-    g_assert(slot < PCI_HOTPLUG_SLOTS);
+    g_assert(slot < PCI_HOTPLUG_SLOTS && pci_slot_by_number(set, slot, &s));
     g_mutex_lock(&h->dev.lock);
     h->occupied[g] |= bit_of(slot);
+    h->index[slot] = pci_slot_acpi_index(&s);
     h->up[g] |= bit_of(slot);
     g_mutex_unlock(&h->dev.lock); /* the PM block has a lock of its own */
     pm_gpe_plugged(set, PCI_HOTPLUG_GPE);
@@ -311,7 +327,7 @@ static void pci_hotplug_reset(Device *dev, ResetKind kind)
 {
     PciHotplug *h = (PciHotplug *)dev;
 
-    h->selector = 0;
+    h->selector = h->index_slot = 0;
     memset(h->up, 0, sizeof h->up);
     memset(h->down, 0, sizeof h->down);
     memset(h->asked, 0, sizeof h->asked);
@@ -361,6 +377,7 @@ static gboolean pci_hotplug_post_load(Device *dev, GError **error)
 
 static const StateDesc pci_hotplug_state[] = {
     STATE_ROW(PciHotplug, selector, U32, "0.2"),
+    STATE_ROW(PciHotplug, index_slot, U32, "0.2"),
     BITS_ROW(up),
     BITS_ROW(down),
     BITS_ROW(asked),

@@ -93,6 +93,20 @@ gboolean pci_slot_is_occupied(const PciSlot *slot)
     return FALSE;
 }
 
+gboolean pci_slot_is_named(PciBus *bus, guint8 devfn)
+{
+    PciSlot slot = slot_of(bus, devfn);
+
+    return devfn == slot.first && number_of(&slot) != G_MAXUINT;
+}
+
+guint16 pci_slot_acpi_index(const PciSlot *slot)
+{
+    const PciFunction *fn = pci_bus_visible(slot->bus, slot->first);
+
+    return fn && !stays(fn->dev) ? (guint16)DEVICE_CONFIG(fn->dev, PciDeviceConfig)->acpi_index : 0;
+}
+
 /* ---- what the guest says ---- */
 
 void pci_slot_noticed(const PciSlot *slot)

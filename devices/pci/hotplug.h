@@ -24,6 +24,9 @@ gboolean pci_slot_by_number(DeviceSet *set, guint number, PciSlot *slot);
 guint32  pci_slot_sun(const PciSlot *slot);
 gboolean pci_slot_is_removable(const PciSlot *slot); /* holds nothing that stays */
 gboolean pci_slot_is_occupied(const PciSlot *slot);  /* by functions that the guest can see */
+/* Whether the function at DEVFN has an object in the tables by which it can have a name: it is function 0 of a slot that ACPI controls. */
+gboolean pci_slot_is_named(PciBus *bus, guint8 devfn);
+guint16  pci_slot_acpi_index(const PciSlot *slot); /* of its function 0, as the guest sees it; 0: none */
 
 /* ---- what the guest says of a slot ---- */
 

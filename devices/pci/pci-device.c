@@ -150,6 +150,41 @@ static gboolean resolve_addr(Device *dev, const PciTypeInfo *info, const PciBus 
     return TRUE;
 }
 
+/* ---- the name that firmware gives it (ACPI's _DSM for PCI, PCI firmware specification 4.6.7) ---- */
+
+typedef struct {
+    const Device *self;
+    const Device *holder; /* of the index that SELF asks for */
+} IndexSearch;
+
+static gboolean look_at_index(Device *dev, gpointer user)
+{
+    IndexSearch *s = user;
+
+    if (dev != s->self && dev->bag && device_plug(dev) == PLUG_PCI && config_of(dev)->acpi_index == config_of(s->self)->acpi_index)
+        s->holder = dev;
+    return !s->holder;
+}
+
+static gboolean check_acpi_index(Device *dev, PciBus *bus, GError **error)
+{
+    const PciDeviceConfig *c = config_of(dev);
+    IndexSearch s = { .self = dev };
+    guint devfn;
+
+    if (c->acpi_index == 0)
+        return TRUE;
+    g_assert(parse_addr(c->addr, &devfn));
+    if (!(dev->bag->table->flags & TYPE_HOT_UNPLUG) || !pci_slot_is_named(bus, (guint8)devfn))
+        return error_set(error,
+                         "Property 'acpi-index' of device '%s': only function 0 of a slot that ACPI controls has a name, and %s %s of bus "
+                         "'%s' is none",
+                         dev->id, dev->type->name, c->addr, pci_bus_name(bus));
+    device_set_foreach(dev->set, look_at_index, &s);
+    return !s.holder || error_set(error, "Property 'acpi-index' of device '%s': %u is that of device '%s'", dev->id, c->acpi_index,
+                                  s.holder->id);
+}
+
 /* ---- resolve ---- */
 
 static void set_auto(Device *dev, const char *name, guint64 value)
@@ -179,7 +214,7 @@ gboolean pci_device_resolve(Device *dev, const PciTypeInfo *info, GError **error
 {
     PciBus *bus = find_bus(dev, error);
 
-    if (!bus || !resolve_addr(dev, info, bus, error))
+    if (!bus || !resolve_addr(dev, info, bus, error) || !check_acpi_index(dev, bus, error))
         return FALSE;
     set_auto(dev, "vendor-id", info->vendor);
     set_auto(dev, "device-id", info->device);
@@ -334,7 +369,11 @@ void pci_device_post_load(Device *dev)
 
 void pci_device_abi(Device *dev, AbiSink *sink)
 {
+    guint32 index = config_of(dev)->acpi_index;
+
     pci_function_abi(&((PciDevice *)dev)->fn, sink, "");
+    if (index)
+        abi_leaf(sink, "acpi-index", (guint8[]){ (guint8)index, (guint8)(index >> 8) }, 2, NULL);
 }
 
 void pci_device_interrupt(PciDevice *pci, guint n, gboolean level)

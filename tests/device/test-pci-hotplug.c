@@ -125,6 +125,69 @@ static void test_registers(void)
     board_test_clear(&t);
 }
 
+/* ---- acpi-index ---- */
+
+static guint32 index_of(BoardTest *t, guint slot)
+{
+    outl(t, SELECTOR, slot / 32);
+    outl(t, INDEX, slot % 32);
+    return inl(t, INDEX);
+}
+
+static void test_index(void)
+{
+    BoardTest t;
+
+    board_test_init(&t, BOARD_DEFAULT);
+    pci_plug(&t, "pcie-root-port", "{\"id\": \"rp\", \"addr\": \"2.0\"}");
+    pci_plug(&t, "pci-testdev", "{\"id\": \"cold\", \"addr\": \"1\", \"acpi-index\": 7}");
+    pci_plug(&t, "pci-testdev", "{\"id\": \"nameless\", \"addr\": \"3\"}");
+    board_test_power_on(&t);
+    device_set_started(t.set);
+    g_assert_cmpuint(index_of(&t, 1), ==, 7);
+    g_assert_cmpuint(index_of(&t, 3), ==, 0);
+    g_assert_cmpuint(index_of(&t, RP), ==, 0);
+    pci_plug(&t, "pci-testdev", "{\"id\": \"hot\", \"bus\": \"rp\", \"acpi-index\": 16383}");
+    g_assert_cmpuint(index_of(&t, RP), ==, 16383);
+    outl(&t, INDEX, 32); /* there is no such slot in the group, nor such a group */
+    g_assert_cmpuint(inl(&t, INDEX), ==, 0);
+    outl(&t, SELECTOR, 0x10000000);
+    outl(&t, INDEX, 1);
+    g_assert_cmpuint(inl(&t, INDEX), ==, 0);
+    outl(&t, SELECTOR, 0);
+    outl(&t, EJECT, 2);
+    g_assert_cmpuint(index_of(&t, 1), ==, 0); /* the slot is empty at once */
+    board_test_settle();
+    pci_plug(&t, "pci-testdev", "{\"id\": \"next\", \"addr\": \"1\"}");
+    g_assert_cmpuint(index_of(&t, 1), ==, 0);
+    g_assert_true(ask(&t, "next", 0, TRUE));
+    pci_plug(&t, "pci-testdev", "{\"id\": \"again\", \"addr\": \"1\", \"acpi-index\": 7}");
+    g_assert_cmpuint(index_of(&t, 1), ==, 7);
+    board_test_clear(&t);
+}
+
+static void test_index_refused(void)
+{
+    BoardTest t;
+
+    start(&t);
+    pci_plug(&t, "pci-testdev", "{\"id\": \"first\", \"addr\": \"3\", \"acpi-index\": 9}");
+    pci_plug_fails(&t, "pci-testdev", "{\"id\": \"d\", \"addr\": \"5\", \"acpi-index\": 9}",
+                   "Property 'acpi-index' of device 'd': 9 is that of device 'first'");
+    pci_plug_fails(&t, "pci-testdev", "{\"id\": \"d\", \"addr\": \"5.1\", \"acpi-index\": 1}",
+                   "Property 'acpi-index' of device 'd': only function 0 of a slot that ACPI controls has a name, and pci-testdev 05.1 of "
+                   "bus 'pcie.0' is none");
+    pci_plug_fails(&t, "pci-testdev", "{\"id\": \"d\", \"bus\": \"native\", \"acpi-index\": 1}",
+                   "Property 'acpi-index' of device 'd': only function 0 of a slot that ACPI controls has a name, and pci-testdev 00.0 of "
+                   "bus 'native' is none");
+    board_test_clear(&t);
+    board_test_init(&t, BOARD_DEFAULT);
+    pci_plug_fails(&t, "pcie-root-port", "{\"id\": \"p\", \"addr\": \"5\", \"acpi-index\": 1}",
+                   "Property 'acpi-index' of device 'p': only function 0 of a slot that ACPI controls has a name, and pcie-root-port 05.0 of "
+                   "bus 'pcie.0' is none");
+    board_test_clear(&t);
+}
+
 /* The tables have an object for each removable slot and no other. */
 static void test_tables_agree(void)
 {
@@ -480,6 +543,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/pci-hotplug/registers", test_registers);
+    g_test_add_func("/pci-hotplug/index", test_index);
+    g_test_add_func("/pci-hotplug/index-refused", test_index_refused);
     g_test_add_func("/pci-hotplug/tables-agree", test_tables_agree);
     g_test_add_func("/pci-hotplug/row", test_row);
     g_test_add_func("/pci-hotplug/plug", test_plug);

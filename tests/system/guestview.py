@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a Linux guest shows of its machine by lspci -vvv, /proc/iomem, /proc/interrupts and dmidecode, and what it should show by
+"""What a Linux guest shows of its machine by lspci -vvv, /proc/iomem, /proc/interrupts and dmidecode (and acpi_index in sysfs), and what it should show by
 the machine's configuration: query-machine-config's resolved values, query-pci, query-memory-devices, query-cpus-fast.
 
     seen = View(m)                    # runs them in the guest's shell
@@ -112,6 +112,7 @@ class View:
         self.iomem = run("cat /proc/iomem")
         self.interrupts = run("cat /proc/interrupts")
         self.dmi = run("/usr/sbin/dmidecode 2>&1")
+        self.names = run("cd /sys/bus/pci/devices; grep . */acpi_index || true; cd /")
         links = run("cd /sys/bus/pci/devices; ls -d */virtio*; cd /").split()
         self.virtio = {link.partition("/")[0][5:]: link.partition("/")[2] for link in links}
 
@@ -448,6 +449,14 @@ def compare_dmi(seen, w):
     return out
 
 
+def compare_names(seen, w):
+    out = Differences()
+    want = {a: w.config[d["qdev_id"]]["acpi-index"] for a, (d, _) in w.functions.items() if d["qdev_id"] in w.config}
+    out.equal("acpi_index in sysfs", {l[5:12]: int(l.partition(":")[2].rpartition(":")[2]) for l in seen.names.splitlines()},
+              {a: n for a, n in want.items() if n})
+    return out
+
+
 def compare(seen, w, booted=None):
     """BOOTED: what the machine was like when the guest last booted, as the SMBIOS tables tell; W if it is still so."""
-    return compare_pci(seen, w) + compare_iomem(seen, w) + compare_interrupts(seen, w) + compare_dmi(seen, booted or w)
+    return compare_names(seen, w) + compare_pci(seen, w) + compare_iomem(seen, w) + compare_interrupts(seen, w) + compare_dmi(seen, booted or w)

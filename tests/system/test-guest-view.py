@@ -57,11 +57,11 @@ def plug(m):
     module(m, "far", 512 * MIB, slot=5, addr=9 * GIB)
     for port in PORTS:
         device(m, "pcie-root-port", **port)
-    disk(m, "root-disk", addr="10", serial="S0", **{"num-queues": 3})
+    disk(m, "root-disk", addr="10", serial="S0", **{"num-queues": 3, "acpi-index": 16383})
     disk(m, "port-disk", bus="rp0", addr="0", multifunction=True)
     device(m, "virtio-rng-pci", "port-rng", bus="rp0", addr="0.1", vectors=0)
     device(m, "virtio-rng-pci", "root-rng", vectors=0)
-    network(m, "port-net", bus="rp1", mac="52:54:00:11:22:33")
+    network(m, "port-net", bus="rp1", mac="52:54:00:11:22:33", **{"acpi-index": 2})
     network(m, "native-net", bus="native", vectors=7)
     device(m, "virtio-serial-pci", "channels", vectors=2)
     device(m, "virtio-balloon-pci", "balloon", addr="1e")
@@ -76,6 +76,7 @@ def check(c, m, what, booted=None):
 
 # What lies in one of the texts, what it would be in another machine.
 MUTANTS = (
+    ("names", "16383", "16382"),
     ("lspci", "(rev 03)", "(rev 04)"), ("lspci", "[8086:29c0]", "[8086:29c1]"), ("lspci", "Class [0200]", "Class [0280]"),
     ("lspci", "Subsystem: Device [1af4:1234]", "Subsystem: Device [1af4:1100]"), ("lspci", "Physical Slot: 16425", "Physical Slot: 41"),
     ("lspci", "Physical Slot: 77", "Physical Slot: 78"), ("lspci", "(64-bit, prefetchable)", "(64-bit, non-prefetchable)"),
@@ -123,7 +124,7 @@ def _(c):
         m.cpu("late-cpu", socket_id=1, core_id=1, thread_id=1)
         module(m, "late-module", 256 * MIB, slot=7)
         disk(m, "late-disk", addr="12")
-        network(m, "late-net", bus="empty")
+        network(m, "late-net", bus="empty", **{"acpi-index": 5})
         guest_until(m, "grep -q 0 /sys/devices/system/cpu/cpu*/online", "the CPU")
         m.console.run("echo 1 > $(grep -l 0 /sys/devices/system/cpu/cpu*/online)")
         for where in ("00:12.0", "03:00.0"):
