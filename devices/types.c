@@ -36,6 +36,7 @@ extern const DeviceType pc_dimm_type;
 extern const DeviceType pci_hotplug_type;
 extern const DeviceType pcie_root_port_type;
 extern const DeviceType qemu64_x86_64_cpu_type;
+extern const DeviceType rng_builtin_type;
 extern const DeviceType rng_random_type;
 extern const DeviceType rtc_type;
 extern const DeviceType virtconsole_type;
@@ -83,6 +84,7 @@ const DeviceType *const device_types[] = {
     &pc_dimm_type,
     &pcie_root_port_type,
     &qemu64_x86_64_cpu_type,
+    &rng_builtin_type,
     &rng_random_type,
     &rtc_type,
     &virtconsole_type,

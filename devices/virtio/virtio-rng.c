@@ -8,7 +8,7 @@
  *
  * The quota: a period begins with the first byte given after the last one ended. When its bytes are
  * used up, what waits in the queue waits for the timer. Quota and period are state, so that a guest
- * gets no more by being saved and loaded.
+ * gets no more by being saved and loaded. Likewise it waits for a source that has nothing.
  */
 #include "../backend/rng.h"
 #include "virtio-pci.h"
@@ -54,6 +54,14 @@ static void quota_take(VirtioRng *r, guint64 bytes)
     r->given += bytes;
 }
 
+/* What there is for the next buffer, by quota and source. */
+static gsize available(VirtioRng *r)
+{
+    gsize quota = MIN(quota_left(r), CHUNK);
+
+    return quota ? rng_ready(r->source, quota) : 0;
+}
+
 /* ---- the queue ---- */
 
 /* Bytes written into the chain; 0: it is wrong, and the queue is broken. */
@@ -74,7 +82,7 @@ static guint32 fill(VirtioRng *r, VirtQueue *vq, const VqChain *c, guint64 limit
     return done;
 }
 
-/* As much as quota and BUDGET allow. */
+/* As much as quota, source and BUDGET allow. */
 static void serve(VirtioRng *r, VirtQueue *vq)
 {
     VqChain chain = { .iov = r->iov, .max_iov = MAX_SEGMENTS };
@@ -82,13 +90,29 @@ static void serve(VirtioRng *r, VirtQueue *vq)
 
     do {
         vq_kicks_off(vq);
-        while (budget >= CHUNK && quota_left(r) > 0 && vq_pop(vq, &chain) == VQ_CHAIN) {
-            guint32 n = fill(r, vq, &chain, quota_left(r));
+        while (budget >= CHUNK && vq_pending(vq) && available(r) > 0 && vq_pop(vq, &chain) == VQ_CHAIN) {
+            guint32 n = fill(r, vq, &chain, available(r));
             quota_take(r, n);
             budget -= MAX(n, 1);
             vq_push(vq, &chain, n);
         }
-    } while (vq_kicks_on(vq) && budget >= CHUNK && quota_left(r) > 0);
+    } while (vq_kicks_on(vq) && budget >= CHUNK && available(r) > 0);
+}
+
+static void source_ready(gpointer user)
+{
+    virtio_kick(&((VirtioRng *)user)->virtio.vd, 0);
+}
+
+/* What waits comes back as soon as that makes sense. */
+static void look_again(VirtioRng *r)
+{
+    if (available(r) > 0)
+        virtio_kick(&r->virtio.vd, 0);
+    else if (quota_left(r) > 0)
+        rng_wait(r->source, source_ready, r);
+    else
+        vm_timer_set(r->timer, r->period_end);
 }
 
 static void queue_kicked(VirtioDevice *vd, guint index)
@@ -102,10 +126,8 @@ static void queue_kicked(VirtioDevice *vd, guint index)
     vq_flush(vq);
     if (vq_should_notify(vq))
         virtio_notify_queue(vd, index);
-    if (vq_pending(vq) && quota_left(r) > 0)
-        virtio_kick(vd, index);
-    else if (vq_pending(vq))
-        vm_timer_set(r->timer, r->period_end);
+    if (vq_pending(vq))
+        look_again(r);
     vq_end(vq);
 }
 
@@ -165,6 +187,7 @@ static void rng_unrealize(Device *dev)
 {
     VirtioRng *r = (VirtioRng *)dev;
 
+    rng_wait_cancel(r->source, r);
     g_clear_pointer(&r->timer, vm_timer_free);
     virtio_pci_unrealize(dev);
 }
