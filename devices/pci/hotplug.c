@@ -158,15 +158,19 @@ void pci_slot_left(PciBus *bus, guint8 devfn)
         pci_hotplug_left(set, number);
 }
 
+static UnplugAnswer refuse(const Device *dev, const PciSlot *slot, GError **error)
+{
+    error_set(error, "Device '%s': slot %x of bus '%s' does not support hot unplug", dev->id, slot->first >> 3,
+              pci_bus_name(slot->bus));
+    return UNPLUG_REFUSED;
+}
+
 static UnplugAnswer ask_acpi(Device *dev, const PciSlot *slot, GError **error)
 {
     guint number = number_of(slot);
 
-    if (number == G_MAXUINT || !pci_slot_is_removable(slot)) {
-        error_set(error, "Device '%s': slot %x of bus '%s' does not support hot unplug", dev->id, slot->first >> 3,
-                  pci_bus_name(slot->bus));
-        return UNPLUG_REFUSED;
-    }
+    if (number == G_MAXUINT || !pci_slot_is_removable(slot))
+        return refuse(dev, slot, error);
     pci_hotplug_request_remove(dev->set, number);
     return UNPLUG_ASKED;
 }
@@ -176,6 +180,8 @@ UnplugAnswer pci_device_unplug_request(Device *dev, gboolean force, GError **err
     const PciFunction *fn = &((PciDevice *)dev)->fn;
     PciSlot slot = slot_of(fn->bus, fn->devfn);
 
+    if (!pci_bus_hotplug(fn->bus))
+        return refuse(dev, &slot, error); /* by force neither: the slot could not be filled again */
     if (force || !pci_bus_visible(fn->bus, fn->devfn))
         return UNPLUG_AT_ONCE;
     if (!pcie_slot_native(fn->bus))

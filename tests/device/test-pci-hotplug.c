@@ -479,6 +479,7 @@ static void test_impossible(void)
     ask_fails(&t, "fixed", "Device 'fixed': slot 0 of bus 'off' does not support hot unplug");
     ask_fails(&t, "deep", "Device 'deep': slot 3 of bus 'bridge' does not support hot unplug");
     ask_fails(&t, "neighbour", "Device 'neighbour': slot 8 of bus 'pcie.0' does not support hot unplug");
+    g_assert_false(ask(&t, "fixed", 0, TRUE)); /* by force neither: nothing could follow it */
     g_assert_true(ask(&t, "neighbour", 0, TRUE)); /* a surprise needs no slot */
     board_test_ends(&t, " neighbour gone");
     board_test_clear(&t);
