@@ -338,7 +338,7 @@ static void pci_hotplug_reset(Device *dev, ResetKind kind)
     h->again = FALSE;
 }
 
-/* What was plugged since the reset is no event either: the guest finds it there. */
+/* What came and went since the reset is no event either: the guest finds what is there. */
 static gboolean pci_hotplug_power_on(Device *dev, GError **error)
 {
     PciHotplug *h = (PciHotplug *)dev;
@@ -346,6 +346,7 @@ static gboolean pci_hotplug_power_on(Device *dev, GError **error)
     LOCK_SCOPE(&dev->lock);
     mirror_slots(h);
     memset(h->up, 0, sizeof h->up);
+    memset(h->down, 0, sizeof h->down);
     return TRUE;
 }
 

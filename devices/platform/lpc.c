@@ -322,8 +322,15 @@ static void lpc_reset(Device *dev, ResetKind kind)
     deferred_schedule(lpc->move);
 }
 
+/* What came and went since the reset is no event: the guest begins with what is there. */
 static gboolean lpc_power_on(Device *dev, GError **error)
 {
+    Lpc *lpc = (Lpc *)dev;
+
+    g_mutex_lock(&dev->lock);
+    lpc->pm.gpe_sts = 0;
+    pm_update(&lpc->pm);
+    g_mutex_unlock(&dev->lock);
     lpc_update(dev);
     return TRUE;
 }

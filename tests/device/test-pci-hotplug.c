@@ -506,6 +506,24 @@ static void test_reset(void)
     board_test_clear(&t);
 }
 
+/* Between a reset and power-on there is nobody to tell: what comes and goes then is no event. */
+static void test_before_power_on(void)
+{
+    BoardTest t;
+
+    start(&t);
+    device_set_reset(t.set, RESET_WARM);
+    g_assert_true(ask(&t, "cold", 0, TRUE));
+    g_assert_true(ask(&t, "behind", 0, TRUE));
+    pci_plug(&t, "pci-testdev", "{\"id\": \"new\", \"addr\": \"8\"}");
+    board_test_ends(&t, " cold gone behind gone");
+    g_assert_true(device_set_power_on(t.set, NULL));
+    g_assert_false(event(&t));
+    for (guint n = 0; n < PCI_HOTPLUG_SLOTS; n += 32)
+        g_assert_cmphex(reg(&t, n, UP) | reg(&t, n, DOWN), ==, 0);
+    board_test_clear(&t);
+}
+
 static void test_save_load(void)
 {
     BoardTest a, b;
@@ -558,6 +576,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pci-hotplug/reminded", test_reminded);
     g_test_add_func("/pci-hotplug/impossible", test_impossible);
     g_test_add_func("/pci-hotplug/reset", test_reset);
+    g_test_add_func("/pci-hotplug/before-power-on", test_before_power_on);
     g_test_add_func("/pci-hotplug/save-load", test_save_load);
     return g_test_run();
 }
