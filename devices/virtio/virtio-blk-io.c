@@ -380,17 +380,19 @@ static void handle(BlkReq *req)
     const VqChain *c = &req->chain;
     guint8 header[HEADER];
     struct iovec *out, *in = c->iov + c->n_out;
-    guint n_out;
+    guint n_out, n_in = c->n_in;
     guint64 sector, in_bytes = c->in_len - 1, out_bytes = c->out_len - HEADER;
 
     if (!unwrap(req, header, &out, &n_out)) {
         end(req, S_IOERR);
         return;
     }
+    if (in[n_in - 1].iov_len == 0) /* the status had a segment of its own: O_DIRECT looks at an empty one's address too */
+        n_in--;
     sector = le64_get(header + 8);
     switch (le32_get(header)) {
     case T_IN:
-        submit_data(req, BLOCK_READ, sector, in, c->n_in, in_bytes);
+        submit_data(req, BLOCK_READ, sector, in, n_in, in_bytes);
         break;
     case T_OUT:
         submit_data(req, BLOCK_WRITE, sector, out, n_out, out_bytes);
@@ -405,7 +407,7 @@ static void handle(BlkReq *req)
         submit_range(req, BLOCK_WRITE_ZEROES, out, n_out, out_bytes);
         break;
     case T_GET_ID:
-        get_id(req, in, c->n_in, in_bytes);
+        get_id(req, in, n_in, in_bytes);
         break;
     default:
         end(req, S_UNSUPP);

@@ -3,6 +3,7 @@
  * test-virtio-blk.c - the virtio disk as a driver sees it, on files and on a node that leads nowhere. The
  * device works on its I/O thread: the driver polls the ring, as firmware does.
  */
+#include "../../devices/virtio/virtio-blk-priv.h"
 #include "virtio-blk-rig.h"
 
 /* ---- what it is ---- */
@@ -130,6 +131,48 @@ static void test_wrong_requests(void)
     go(&d, F(B_FLUSH) | F(B_RO), 1);
     g_assert_cmpuint(ask(&d, T_OUT, 0, 512), ==, IOERR);
     g_assert_cmpuint(ask(&d, T_IN, 0, 512), ==, OK);
+    disk_end(&d);
+}
+
+static guint pool_threads(void)
+{
+    g_autoptr(GDir) tasks = g_dir_open("/proc/self/task", 0, NULL);
+    const char *tid;
+    guint n = 0;
+
+    while ((tid = g_dir_read_name(tasks))) {
+        g_autofree char *path = g_build_filename("/proc/self/task", tid, "comm", NULL), *comm = NULL;
+        n += g_file_get_contents(path, &comm, NULL, NULL) && strcmp(comm, "block pool\n") == 0;
+    }
+    return n;
+}
+
+/* O_DIRECT wants buffers aligned, not the byte of the status: what is aligned needs no thread that copies it. */
+static void test_direct(void)
+{
+    Disk d;
+
+    disk_start(&d, "", "");
+    g_auto(AutoFd) fd = open(d.path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    disk_end(&d);
+    if (fd < 0) {
+        g_test_skip("this file system has no O_DIRECT");
+        return;
+    }
+    disk_start(&d, ",\"cache-direct\":true", "");
+    go(&d, 0, 1);
+    if (!block_queue_is_uring(((VirtioBlk *)d.dev)->io)) {
+        g_test_skip("this host refuses io_uring");
+    } else {
+        g_assert_cmpuint(ask(&d, T_IN, 8, 4096), ==, OK);
+        g_assert_cmpuint(buf(&d)[4095], ==, 15);
+        g_assert_cmpuint(pool_threads(), ==, 0);
+        ask_on(&d, 0, T_IN, 16, 4096, BUF_AT + 1, 7);
+        await(&d, 0, 7);
+        g_assert_cmpuint(d.t.ram[STATUS_AT], ==, OK);
+        g_assert_cmpuint(buf(&d)[4096], ==, 23);
+        g_assert_cmpuint(pool_threads(), ==, 1);
+    }
     disk_end(&d);
 }
 
@@ -407,6 +450,7 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-blk/refused", test_refused);
     g_test_add_func("/virtio-blk/requests", test_requests);
     g_test_add_func("/virtio-blk/wrong-requests", test_wrong_requests);
+    g_test_add_func("/virtio-blk/direct", test_direct);
     g_test_add_func("/virtio-blk/layouts", test_layouts);
     g_test_add_func("/virtio-blk/broken-requests", test_broken_requests);
     g_test_add_func("/virtio-blk/write-cache", test_write_cache);
