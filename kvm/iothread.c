@@ -5,12 +5,20 @@
  * Lifetimes are the hard part. epoll_wait() hands out a batch of IoWatch pointers; a watch that is
  * taken away meanwhile must neither run again nor be freed before the batch is over. So:
  *
- *   - Before each callback the thread looks at watch->dead under the lock and notes the watch as
- *     `current`.
- *   - iothread_unwatch() removes the fd from epoll, marks the watch dead, waits while it is
+ *   - Before each callback the thread notes the watch as `current` and then looks whether it is
+ *     dead. After the callback it clears `current` and looks again.
+ *   - iothread_unwatch() removes the fd from epoll, marks the watch dead, and then waits while it is
  *     `current` (unless the caller is this thread: then nothing of it runs but the caller), and
  *     leaves it in `graveyard`.
  *   - The graveyard is emptied between batches, when no pointer to its watches is left.
+ *
+ * Each of the two writes first and looks then (sequentially consistent), so at least one sees the
+ * other; a callback therefore costs no lock. Whoever finds the watch dead after its callback wakes
+ * the one who waits.
+ *
+ * Eventfds are watched edge-triggered: each write is an event, and the counter is left to grow, so
+ * a kick costs no read(). A watch on one that was ever signalled begins with a call, which is why a
+ * kick that came while nobody watched is not lost.
  *
  * `wake` is an eventfd in the same epoll set; its data pointer is NULL. It stands for "look at
  * calls and stop".
@@ -23,6 +31,7 @@
 #include <unistd.h>
 
 #include "../common/error.h"
+#include "../common/lock.h"
 #include "../common/util.h"
 
 #define BATCH 32
@@ -40,8 +49,9 @@ struct IoThread {
     GMutex     lock;
     GCond      changed;   /* tid, current and Call.done */
     GQueue     calls;     /* of Call, owned by the waiting caller; lock */
-    IoWatch   *current;   /* whose callback runs; lock */
+    IoWatch   *current;   /* whose callback runs; atomic */
     GPtrArray *graveyard; /* of IoWatch; lock */
+    gboolean   buried;    /* something is in it; atomic */
     guint      n_watches; /* lock */
     gboolean   stop;      /* lock */
 };
@@ -49,42 +59,23 @@ struct IoThread {
 struct IoWatch {
     IoThread *thread;
     int       fd;
-    gboolean  is_eventfd;
-    gboolean  dead; /* thread->lock */
+    gboolean  dead; /* atomic; set under thread->lock */
     void (*cb)(gpointer);
     gpointer user;
 };
 
 /* ---- the thread ---- */
 
-static void eventfd_drain(int fd)
-{
-    guint64 count;
-
-    /* EAGAIN: somebody else took it; the callback finds nothing to do. */
-    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
-        ;
-}
-
 static void watch_run(IoThread *t, IoWatch *w)
 {
-    g_mutex_lock(&t->lock);
-    if (w->dead) {
-        g_mutex_unlock(&t->lock);
-        return;
-    }
-    t->current = w;
-    g_mutex_unlock(&t->lock);
-
-    if (w->is_eventfd)
-        eventfd_drain(w->fd);
-    w->cb(w->user);
-
-    g_mutex_lock(&t->lock);
-    t->current = NULL;
-    if (w->dead)
+    __atomic_store_n(&t->current, w, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&w->dead, __ATOMIC_SEQ_CST))
+        w->cb(w->user);
+    __atomic_store_n(&t->current, NULL, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&w->dead, __ATOMIC_SEQ_CST)) {
+        LOCK_SCOPE(&t->lock);
         g_cond_broadcast(&t->changed);
-    g_mutex_unlock(&t->lock);
+    }
 }
 
 /* Runs what iothread_call() left; TRUE when the thread is to end. */
@@ -108,9 +99,9 @@ static gboolean calls_run(IoThread *t)
 
 static void graveyard_empty(IoThread *t)
 {
-    g_mutex_lock(&t->lock);
+    LOCK_SCOPE(&t->lock);
     g_ptr_array_set_size(t->graveyard, 0);
-    g_mutex_unlock(&t->lock);
+    __atomic_store_n(&t->buried, FALSE, __ATOMIC_RELAXED);
 }
 
 static gpointer iothread_main(gpointer user)
@@ -127,14 +118,13 @@ static gpointer iothread_main(gpointer user)
         int n = epoll_wait(t->epoll_fd, events, BATCH, -1);
 
         for (int i = 0; i < n; i++) {
-            if (events[i].data.ptr) {
+            if (events[i].data.ptr)
                 watch_run(t, events[i].data.ptr);
-            } else {
-                eventfd_drain(t->wake_fd);
+            else
                 stop = calls_run(t);
-            }
         }
-        graveyard_empty(t);
+        if (__atomic_load_n(&t->buried, __ATOMIC_ACQUIRE))
+            graveyard_empty(t);
     }
     return NULL;
 }
@@ -161,7 +151,7 @@ static void iothread_release(IoThread *t)
 
 static gboolean iothread_open(IoThread *t, const char *name, GError **error)
 {
-    struct epoll_event ev = { .events = EPOLLIN };
+    struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
 
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -217,11 +207,10 @@ IoWatch *iothread_watch(IoThread *t, int fd, gboolean is_eventfd, void (*cb)(gpo
                         gpointer user, GError **error)
 {
     IoWatch *w = g_new0(IoWatch, 1);
-    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = w };
+    struct epoll_event ev = { .events = is_eventfd ? EPOLLIN | EPOLLET : EPOLLIN, .data.ptr = w };
 
     w->thread = t;
     w->fd = fd;
-    w->is_eventfd = is_eventfd;
     w->cb = cb;
     w->user = user;
     /* Under the lock: CB may run, and take the watch away, before we are back. */
@@ -242,12 +231,13 @@ void iothread_unwatch(IoWatch *w)
 
     g_mutex_lock(&t->lock);
     g_assert(!w->dead);
-    w->dead = TRUE;
+    __atomic_store_n(&w->dead, TRUE, __ATOMIC_SEQ_CST);
     t->n_watches--;
     epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
-    while (t->current == w && g_thread_self() != t->thread)
+    while (__atomic_load_n(&t->current, __ATOMIC_SEQ_CST) == w && g_thread_self() != t->thread)
         g_cond_wait(&t->changed, &t->lock);
     g_ptr_array_add(t->graveyard, w);
+    __atomic_store_n(&t->buried, TRUE, __ATOMIC_RELEASE);
     g_mutex_unlock(&t->lock);
 }
 

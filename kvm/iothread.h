@@ -15,7 +15,8 @@ IoThread *iothread_new(const char *name, GError **error);
 void      iothread_free(IoThread *t); /* stops and joins; all watches must be gone */
 pid_t     iothread_id(const IoThread *t);
 
-/* Calls CB on T whenever FD is readable (an eventfd is drained before). Any thread. */
+/* Calls CB on T whenever FD is readable. IS_EVENTFD, also for a timerfd that runs out once: after each write to it, and at the beginning
+ * if it was ever written to; it is never read. Any thread. */
 IoWatch  *iothread_watch(IoThread *t, int fd, gboolean is_eventfd, void (*cb)(gpointer), gpointer user, GError **error);
 /* Returns when CB does not run and will not run again. Not from T itself, unless from within that CB. */
 void      iothread_unwatch(IoWatch *w);
