@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Ours beside Debian's QEMU, as a Markdown table: what docs/bench.md holds. `make bench` runs it.
 
-    bench.py [--runs N] [--only counts|times|plugs|linux]
+    bench.py [--runs N] [--only counts|times|plugs|blk|linux]
 
 Counts first: they mean the same on every machine. Wall times are medians of runs that alternate between the columns (A B C A B C
 ...), so that what else the host does falls on all alike, and are to be read as ratios. Nothing passes or fails here.
@@ -20,6 +20,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import blk
 import measure
 import monitor
 from monitor import now
@@ -193,6 +194,16 @@ def plugs(table, mons, tmp, runs):
     row("`device_del` to DEVICE_DELETED, slot controlled by the guest and off", "1 ms", "off")
 
 
+def disks(table, mons, tmp, runs):
+    mons = [m for m in mons if m.name != "QEMU microvm"]  # its disks are not by PCI
+    progress("disks, %d alternating runs" % runs)
+    blk.counts(table, mons, tmp, guest_of, each)
+    try:
+        blk.times(table, mons, tmp, guest_of, runs)
+    except (monitor.Failed, OSError) as e:
+        SKIPPED["disks: %s" % e] = True
+
+
 # ---- Linux ----
 
 def linux():
@@ -253,7 +264,7 @@ def boots(table, tmp, runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15, help="alternating runs of each wall time")
-    parser.add_argument("--only", choices=("counts", "times", "plugs", "linux"))
+    parser.add_argument("--only", choices=("counts", "times", "plugs", "blk", "linux"))
     args = parser.parse_args()
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         sys.exit("bench: no usable /dev/kvm")
@@ -269,6 +280,8 @@ def main():
             times(table, mons, tmp, args.runs)
         if args.only in (None, "plugs"):
             plugs(table, mons, tmp, max(args.runs // 3, 1))
+        if args.only in (None, "blk"):
+            disks(table, mons, tmp, max(args.runs // 2, 3))
         if args.only in (None, "linux"):
             boots(table, tmp, args.runs)
         if args.only in (None, "counts"):

@@ -39,7 +39,9 @@ def counted(mon, tmp, kvm):
             ("user instructions, query-status", 60_000, lambda: measure.a_command(mon, tmp, "query-status", 200)),
             ("user instructions, query-qmp-schema", 1_000_000, lambda: measure.a_command(mon, tmp, "query-qmp-schema", 4))]
     exits = [("user instructions, an exit: " + k, 400, lambda k=k: measure.an_exit(mon, tmp, GUEST, k)) for k in monitor.KINDS]
-    for text, limit, value in rows + exits:
+    reads = [("user instructions, a 4 KiB read, %d at a time" % depth, limit, lambda d=depth: measure.a_read(mon, tmp, GUEST, d))
+             for depth, limit in ((32, 2500), (1, 3000))]
+    for text, limit, value in rows + exits + reads:
         if not measure.valgrind():
             skip(text, "no valgrind: tests/fetch-peers valgrind could not get it")
         elif not kvm:

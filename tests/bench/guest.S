@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * guest.S - the bench's guest: writes '@' to COM1, causes COUNT exits of one kind, writes '!' and halts.
+ * guest.S - the bench's guest: writes '@' to COM1, causes COUNT exits of one kind or reads from a disk (guest-disk.c), writes '!' and
+ * halts. '?' instead: the disk did not do as it should.
  *
  * The same 32-bit code is a PVH kernel (guest.elf, at 1 MiB) and, with -DROM, a 64 KiB firmware that ends in a reset
- * vector (guest.rom), for machines that start there. It has no stack and no interrupts. Kind and count are written into
- * the file behind the magic by whoever starts it.
+ * vector (guest.rom), for machines that start there. It has no interrupts, and a stack for the disk only. Kind, count,
+ * depth and bytes are written into the file behind the magic by whoever starts it.
  */
 #define COM1 0x3f8
 
+    .section .note.GNU-stack, "", @progbits
 #ifndef ROM
     .section .note, "a", @note
     .long 4, 4, 18              /* name and value lengths; XEN_ELFNOTE_PHYS32_ENTRY */
@@ -48,20 +50,35 @@ config:                         /* two exits a turn */
 mmio:
     movl 0xfed1f000, %eax       /* nobody's on any of the machines */
     loop mmio
+    jmp done
+disk:
+    movl $0x80000, %esp
+    pushl bytes
+    pushl depth
+    pushl %ecx
+    call disk_reads
+    testl %eax, %eax
+    jnz done
+    movb $'?', %al
+    jmp 2f
 done:
-    movw $COM1, %dx
     movb $'!', %al
+2:  movw $COM1, %dx
     outb %al, %dx
 1:  hlt
     jmp 1b
 
     .balign 16
 kinds:
-    .long out_unclaimed, in_lsr, config, mmio
+    .long out_unclaimed, in_lsr, config, mmio, disk
     .ascii "BENCHARG"
 kind:
     .long 0
 count:
+    .long 0
+depth:
+    .long 0
+bytes:
     .long 0
 
 #ifdef ROM
@@ -85,8 +102,8 @@ gdt:
 gdt_pointer:
     .word . - gdt - 1
     .long gdt
-    .org 0xfff0
-    .code16
-    jmp real
-    .org 0x10000
+    .section .reset, "ax"
+    .byte 0xe9                  /* jmp real, within the segment that the processor starts in */
+    .word real - start - 0xfff3
+    .org 0x10
 #endif

@@ -78,6 +78,60 @@ def an_exit(mon, tmp, guest, kind, n=10000):
     return (totals[1] - totals[0]) // n
 
 
+def disk_file(tmp, mib=64):
+    """A file of MIB MiB that is in the page cache."""
+    path = os.path.join(tmp, "disk-%d" % mib)
+    if not os.path.exists(path):
+        piece = os.urandom(1 << 20)
+        with open(path, "wb") as f:
+            for _ in range(mib):
+                f.write(piece)
+    return path
+
+
+def a_read(mon, tmp, guest, depth, size=4096, n=4000):
+    """User instructions of one read of SIZE bytes from the page cache, DEPTH at a time."""
+    totals = []
+    for count in (depth, depth + n):
+        image = monitor.patch_guest(guest, os.path.join(tmp, "guest"), monitor.DISK_READS, count, depth, size)
+        with (run := Counted(mon, tmp, guest=image, disk=(disk_file(tmp), False))) as vm:
+            vm.until(b"!")
+            if not vm.qmp:
+                vm.connect()
+        totals.append(run.total)
+    return (totals[1] - totals[0]) // n
+
+
+def read_calls(mon, tmp, guest, depth, n=2000):
+    """System calls of one 4 KiB read from the page cache, DEPTH at a time, by all threads; None where there is no strace."""
+    if not shutil.which("strace"):
+        return None
+    out, totals = os.path.join(tmp, "strace"), []
+    for count in (depth, depth + n):
+        image = monitor.patch_guest(guest, os.path.join(tmp, "guest"), monitor.DISK_READS, count, depth)
+        with mon.start(tmp, guest=image, disk=(disk_file(tmp), False), prefix=["strace", "-f", "-c", "-o", out]) as vm:
+            vm.until(b"!")
+            if not vm.qmp:
+                vm.connect()
+            vm.quit()
+        totals.append(int(re.search(r"^100.00\s.*total$", open(out).read(), re.M).group(0).split()[3]))
+    return round((totals[1] - totals[0]) / n, 2)
+
+
+def read_cpu(mon, tmp, guest, mib=1024, depth=8):
+    """CPU seconds, but for the guest's processors, of MIB reads of 1 MiB from the page cache."""
+    image = monitor.patch_guest(guest, os.path.join(tmp, "guest"), monitor.DISK_READS, mib, depth, 1 << 20)
+    with mon.start(tmp, guest=image, disk=(disk_file(tmp, 256), False)) as vm:
+        vm.first_byte()
+        began = vm.cpu_but_vcpus()
+        vm.until(b"!")
+        took = vm.cpu_but_vcpus() - began
+        if not vm.qmp:
+            vm.connect()
+        vm.quit()
+    return took * 1024 / mib
+
+
 def a_plug(mon, tmp, n_ports, n=20, remove=False):
     """User instructions of device_add virtio-rng-pci into one of N_PORTS root ports; with REMOVE those of device_del too."""
     totals = []

@@ -22,7 +22,9 @@ import time
 
 MAGIC = b"BENCHARG"
 KINDS = {"unclaimed port": 0, "serial LSR": 1, "PCI config": 2, "MMIO": 3}
+DISK_READS = 4  # and what no exit is counted of
 CAPS = b'{"execute":"qmp_capabilities"}\n'
+VCPU = re.compile(r"CPU \d+|vcpu")
 now = time.monotonic
 
 
@@ -30,11 +32,11 @@ class Failed(Exception):
     pass
 
 
-def patch_guest(path, out, kind, count):
-    """The guest's file with its two numbers set."""
+def patch_guest(path, out, kind, count, depth=1, size=4096):
+    """The guest's file with its numbers set; the last two are of the disk's reads."""
     data = bytearray(open(path, "rb").read())
     at = data.index(MAGIC) + len(MAGIC)
-    data[at:at + 8] = kind.to_bytes(4, "little") + count.to_bytes(4, "little")
+    data[at:at + 16] = b"".join(n.to_bytes(4, "little") for n in (kind, count, depth, size))
     with open(out, "wb") as f:
         f.write(data)
     return out
@@ -132,10 +134,14 @@ class Running:
         """When WANTED has come out of the serial port."""
         end = now() + timeout
         while wanted not in self.text:
-            if not select.select([self.serial], [], [], max(0, end - now()))[0]:
-                raise Failed("the guest said %r, not %r" % (self.text[-200:], wanted))
-            self.text += os.read(self.serial, 65536)
+            self.more(max(0, end - now()))
         return now()
+
+    def more(self, timeout=120):
+        """Reads on at the serial port."""
+        if not select.select([self.serial], [], [], timeout)[0]:
+            raise Failed("the guest says nothing more; the last was %r" % self.text[-200:])
+        self.text += os.read(self.serial, 65536)
 
     def first_byte(self):
         return self.until(b"@")
@@ -162,6 +168,17 @@ class Running:
 
     def cpu_seconds(self):
         return time.clock_gettime((~self.pid << 3) | 2)
+
+    def cpu_but_vcpus(self):
+        """CPU seconds of all threads, those that have ended too, but for those that run the guest's processors."""
+        vcpus = 0
+        for task in glob.glob("/proc/%d/task/*" % self.pid):
+            try:
+                if VCPU.search(open(task + "/comm").read()):
+                    vcpus += int(open(task + "/schedstat").read().split()[0])
+            except OSError:
+                pass  # it has just ended
+        return self.cpu_seconds() - vcpus / 1e9
 
     def words(self):
         self.stderr.flush()
@@ -210,14 +227,17 @@ class Backplane:
             plug(q, driver="host-x86_64-cpu", id="cpu%d" % vm.n_cpus, **slot["props"])
             vm.n_cpus += 1
 
-    def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=(), devices=(), max_cpus=0, words=()):
-        """DEVICES are plugged, MAX_CPUS (0: CPUS) can be; WORDS are for the command line."""
+    def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=(), devices=(), max_cpus=0, words=(), disk=None):
+        """DEVICES are plugged, MAX_CPUS (0: CPUS) can be; WORDS are for the command line; DISK is (file, whether O_DIRECT)."""
         vm = Running(tmp, [*prefix, self.binary, "--name", "bench", "--qmp", "unix:" + os.path.join(tmp, "qmp"), *words])
         vm.n_cpus = 0
         try:
             vm.connect()
             if guest or kernel:
                 self.plug(vm, guest, mib, cpus, kernel, max_cpus)
+            if disk:
+                vm.qmp.command("blockdev-add", driver="file", filename=disk[0], cache={"direct": disk[1]}, **{"node-name": "f0"})
+                vm.qmp.command("device_add", driver="virtio-blk-pci", id="disk0", drive="f0")
             if devices:
                 vm.qmp.command("device-plug-transaction", devices=list(devices))
             if guest or kernel:
@@ -268,7 +288,10 @@ class Qemu:
         libs = glob.glob(os.path.join(self.root, "usr/lib/x86_64-linux-gnu")) + glob.glob(os.path.join(self.root, "lib/x86_64-linux-gnu"))
         return ["env", "LD_LIBRARY_PATH=" + ":".join(libs)]
 
-    def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=(), devices=(), max_cpus=0, words=()):
+    def start(self, tmp, guest=None, mib=256, cpus=1, kernel=None, run=True, prefix=(), devices=(), max_cpus=0, words=(), disk=None):
+        if disk:  # threads with names, so that the processors' can be told
+            node = {"driver": "file", "filename": disk[0], "node-name": "f0", "cache": {"direct": disk[1]}}
+            words = (*words, "-name", "bench,debug-threads=on", "-blockdev", json.dumps(node), "-device", "virtio-blk-pci,drive=f0")
         argv = [*self.environment(), *prefix, self.binary, "-nodefaults", "-no-user-config", "-display", "none", "-accel", "kvm", *words,
                 "-machine", self.machine if kernel else self.machine.replace(",rtc=on", ",rtc=off"), *self.roms(), "-m", str(mib), "-smp", "%d,maxcpus=%d" % (cpus, max_cpus or cpus), "-no-reboot",
                 "-qmp", "unix:%s,server=on,wait=off" % os.path.join(tmp, "qmp"),
