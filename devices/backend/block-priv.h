@@ -45,7 +45,11 @@ struct BlockNode {
     GPtrArray  *queues;     /* of BlockQueue, under dev.lock */
     BlockCounts  past;       /* of queues that are gone, under dev.lock */
     GMutex      rmw;        /* leaves: one read-modify-write at a time */
+    guint64     changes;    /* leaves: ends of what a flush is for; atomic */
+    guint64     flushed;    /* leaves: that many of them are on stable storage for certain; atomic */
 };
+
+#define BLOCK_NEVER_FLUSHED G_MAXUINT64 /* what `changes` never is */
 
 /* Where requests of a queue go. */
 typedef struct {

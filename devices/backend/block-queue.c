@@ -8,6 +8,10 @@
  * never runs within block_submit(), and never recurses. It is called at the end of block_kick() and
  * of each event.
  *
+ * A flush when nothing was written since the last one that succeeded ends at once: the kernel would wait for the disk even so. What
+ * counts is what ended before a flush was submitted, on any queue of the file: a driver can not expect more of a flush (virtio 1.2
+ * section 5.2.6.2), and so `changes` grows before DONE is called. A node's first flush is always done: who knows what was before.
+ *
  * The queue bounds what a request can reach: nothing outside the node's size, which keeps a raw
  * node within its window even if its user is mistaken, and no write to a read-only node.
  */
@@ -87,6 +91,29 @@ static void account(BlockQueue *q, const BlockReq *req, gint64 now)
     add(&q->stats.time_ns[req->op], (guint64)MAX(now - req->since, 0));
 }
 
+/* Before anybody hears of its end. */
+static void note_change(BlockQueue *q, const BlockReq *req)
+{
+    BlockNode *leaf = q->target.leaf;
+
+    if (req->op == BLOCK_FLUSH && !req->result)
+        __atomic_store_n(&leaf->flushed, req->covers, __ATOMIC_RELEASE);
+    else if (req->op != BLOCK_READ && req->op != BLOCK_FLUSH)
+        __atomic_add_fetch(&leaf->changes, 1, __ATOMIC_RELEASE);
+}
+
+/* Notes what the flush covers; TRUE: nothing, or nobody wants to know. */
+static gboolean nothing_to_flush(const BlockQueue *q, BlockReq *req)
+{
+    const BlockNode *leaf = q->target.leaf;
+
+    req->covers = BLOCK_NEVER_FLUSHED;
+    if (q->no_flush || q->target.fd < 0)
+        return TRUE;
+    req->covers = __atomic_load_n(&leaf->changes, __ATOMIC_ACQUIRE);
+    return req->covers == __atomic_load_n(&leaf->flushed, __ATOMIC_ACQUIRE);
+}
+
 static void finish(BlockQueue *q)
 {
     if (q->finishing)
@@ -97,6 +124,7 @@ static void finish(BlockQueue *q)
         while (q->ended) {
             BlockReq *req = take(&q->ended, &q->ended_tail);
             account(q, req, now);
+            note_change(q, req);
             q->in_flight--;
             req->done(req, req->result);
         }
@@ -114,13 +142,13 @@ void block_again(BlockQueue *q, BlockReq *req)
 }
 
 /* What needs no I/O at all: TRUE with the error by which it ends. */
-static gboolean at_once(BlockQueue *q, const BlockReq *req, int *error)
+static gboolean at_once(BlockQueue *q, BlockReq *req, int *error)
 {
     const BlockLimits *limits = &q->node->limits;
 
     *error = 0;
     if (req->op == BLOCK_FLUSH)
-        return q->no_flush || q->target.fd < 0;
+        return nothing_to_flush(q, req);
     if (!range_within(req->offset, req->bytes, block_node_size(&q->node->dev)))
         *error = EIO;
     else if (req->op != BLOCK_READ && limits->read_only)

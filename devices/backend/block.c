@@ -31,6 +31,7 @@ void block_node_init(BlockNode *n, const char *driver)
     n->direct = config->cache_direct;
     n->limits = (BlockLimits){ .align = 1, .mem_align = 1, .block_size = 512, .read_only = config->read_only };
     n->limits.discard = config->discard == BLOCKDEV_DISCARD_UNMAP && !config->read_only;
+    n->flushed = BLOCK_NEVER_FLUSHED;
     g_mutex_init(&n->rmw);
 }
 
@@ -105,6 +106,7 @@ gboolean block_node_resize(Device *node, guint64 size, GError **error)
     if (ftruncate(t.fd, (off_t)(t.base + size)) < 0)
         return error_set_errno(error, errno, "Node '%s': can not resize '%s' to %" G_GUINT64_FORMAT " bytes", node->id,
                                t.leaf->filename, t.base + size);
+    __atomic_add_fetch(&t.leaf->changes, 1, __ATOMIC_RELEASE); /* the size is for the next flush too */
     block_node_set_size(t.leaf, t.base + size);
     return TRUE;
 }

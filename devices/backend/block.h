@@ -43,6 +43,7 @@ struct BlockReq {
     /* ---- the queue's ---- */
     BlockReq *next;
     gint64    since;  /* monotonic ns */
+    guint64   covers; /* FLUSH: BlockNode.changes when it was submitted */
     int       result;
 };
 

@@ -6,6 +6,20 @@
 #include "block-rig.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
+
+/* Ours instead of libc's: how often a pool's thread asked for it, and how it ends. */
+static struct {
+    guint calls;
+    int   error;
+} syncs;
+
+int fdatasync(int fd)
+{
+    __atomic_add_fetch(&syncs.calls, 1, __ATOMIC_SEQ_CST);
+    errno = __atomic_load_n(&syncs.error, __ATOMIC_SEQ_CST);
+    return errno ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
 
 static const char *const ways[] = {
     "",
@@ -305,6 +319,78 @@ static void test_free_in_flight(gconstpointer more)
     }
 }
 
+static guint flush_syncs(Disk *d, int wanted)
+{
+    __atomic_store_n(&syncs.calls, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&syncs.error, wanted, __ATOMIC_SEQ_CST);
+    g_assert_cmpint(disk_do(d, BLOCK_FLUSH, 0, NULL, 0), ==, wanted);
+    return __atomic_load_n(&syncs.calls, __ATOMIC_SEQ_CST);
+}
+
+/* A flush asks the host only if something may not be on the disk yet. */
+static void test_needless_flushes(void)
+{
+    g_autoptr(Disk) d = disk_new(8192);
+    guint8 buf[512] = { 0 };
+    Io writes[2] = { io_make(BLOCK_WRITE, 0, buf, 512), io_make(BLOCK_FLUSH, 0, NULL, 0) };
+
+    disk_open(d, ",\"aio\":\"threads\",\"discard\":\"unmap\"", 4);
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 1); /* who knows what was written before */
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 0);
+    g_assert_cmpint(disk_do(d, BLOCK_READ, 0, buf, 512), ==, 0);
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 0);
+    static const BlockOp ops[] = { BLOCK_WRITE, BLOCK_WRITE_ZEROES, BLOCK_DISCARD };
+    for (guint i = 0; i < G_N_ELEMENTS(ops); i++) {
+        g_assert_cmpint(disk_do(d, ops[i], 0, ops[i] == BLOCK_WRITE ? buf : NULL, 512), ==, 0);
+        g_assert_cmpuint(flush_syncs(d, 0), ==, 1);
+        g_assert_cmpuint(flush_syncs(d, 0), ==, 0);
+    }
+    g_assert_true(block_node_resize(d->node, 16384, NULL));
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 1);
+
+    /* One that fails has flushed nothing. */
+    g_assert_cmpint(disk_do(d, BLOCK_WRITE, 0, buf, 512), ==, 0);
+    g_assert_cmpuint(flush_syncs(d, EIO), ==, 1);
+    g_assert_cmpuint(flush_syncs(d, EIO), ==, 1);
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 1);
+
+    /* A write that ends when a flush is at work already is for the next one. */
+    writes[0].req.iov = &writes[0].iov;
+    writes[0].req.n_iov = 1;
+    disk_start(d, writes, 2);
+    disk_wait(d);
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 1);
+
+    /* Another queue of the file knows of it. */
+    BlockQueue *first = g_steal_pointer(&d->q);
+    disk_attach(d, d->node, 4);
+    g_assert_cmpint(disk_do(d, BLOCK_WRITE, 0, buf, 512), ==, 0);
+    BlockQueue *second = d->q;
+    d->q = first;
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 1);
+    d->q = second;
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 0);
+    block_queue_free(first);
+}
+
+/* With no-flush nothing is known to be on the disk, which matters to others on the same file. */
+static void test_no_flush(void)
+{
+    g_autoptr(Disk) d = disk_new(8192);
+    guint8 buf[512] = { 0 };
+
+    d->node = rig_plug(d->rig, "{\"qom-type\":\"blockdev-file\",\"id\":\"n\",\"filename\":\"%s\",\"aio\":\"threads\"}", d->path);
+    Device *raw = rig_plug(d->rig, "{\"qom-type\":\"blockdev-raw\",\"id\":\"r\",\"file\":\"n\",\"cache-no-flush\":true}");
+    disk_attach(d, raw, 4);
+    g_assert_cmpint(disk_do(d, BLOCK_WRITE, 0, buf, 512), ==, 0);
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 0);
+    block_queue_free(g_steal_pointer(&d->q));
+    disk_attach(d, d->node, 4);
+    g_assert_cmpuint(flush_syncs(d, 0), ==, 1);
+    block_queue_free(g_steal_pointer(&d->q));
+    rig_remove(raw);
+}
+
 static void test_batches_and_stats(void)
 {
     g_autoptr(Disk) d = disk_new(0);
@@ -383,6 +469,8 @@ int main(int argc, char **argv)
     g_test_add_func("/block/engine", test_engine);
     g_test_add_func("/block/bounds", test_bounds);
     g_test_add_func("/block/discard", test_discard);
+    g_test_add_func("/block/needless-flushes", test_needless_flushes);
+    g_test_add_func("/block/no-flush", test_no_flush);
     g_test_add_func("/block/batches-and-stats", test_batches_and_stats);
     return g_test_run();
 }
