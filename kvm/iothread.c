@@ -20,6 +20,9 @@
  * a kick costs no read(). A watch on one that was ever signalled begins with a call, which is why a
  * kick that came while nobody watched is not lost.
  *
+ * What is to be done later bounds the time that epoll_wait() sleeps, so that asking for it and calling it off again, which is the
+ * rule, costs no system call.
+ *
  * `wake` is an eventfd in the same epoll set; its data pointer is NULL. It stands for "look at
  * calls and stop".
  */
@@ -28,6 +31,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../common/error.h"
@@ -54,6 +58,7 @@ struct IoThread {
     gboolean   buried;    /* something is in it; atomic */
     guint      n_watches; /* lock */
     gboolean   stop;      /* lock */
+    IoLater   *laters;    /* the thread's; few */
 };
 
 struct IoWatch {
@@ -104,6 +109,63 @@ static void graveyard_empty(IoThread *t)
     __atomic_store_n(&t->buried, FALSE, __ATOMIC_RELAXED);
 }
 
+static gint64 now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * G_GINT64_CONSTANT(1000000000) + ts.tv_nsec;
+}
+
+void iothread_later(IoThread *t, IoLater *l, gint64 ns)
+{
+    g_assert(!l->due);
+    l->due = now_ns() + ns;
+    l->next = t->laters;
+    t->laters = l;
+}
+
+void iothread_not_later(IoThread *t, IoLater *l)
+{
+    IoLater **p = &t->laters;
+
+    if (!l->due)
+        return;
+    while (*p != l)
+        p = &(*p)->next;
+    *p = l->next;
+    l->due = 0;
+}
+
+static void laters_run(IoThread *t)
+{
+    gint64 now = now_ns();
+    IoLater *l = t->laters, *next;
+
+    for (; l; l = next) {
+        next = l->next;
+        if (l->due > now)
+            continue;
+        iothread_not_later(t, l);
+        l->fn(l->user);
+        next = t->laters; /* it may have changed anything */
+    }
+}
+
+static int sleep_for_events(IoThread *t, struct epoll_event *events)
+{
+    gint64 first = G_MAXINT64, left;
+    struct timespec ts;
+
+    if (!t->laters)
+        return epoll_wait(t->epoll_fd, events, BATCH, -1);
+    for (const IoLater *l = t->laters; l; l = l->next)
+        first = MIN(first, l->due);
+    left = MAX(first - now_ns(), 0);
+    ts = (struct timespec){ .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 };
+    return epoll_pwait2(t->epoll_fd, events, BATCH, &ts, NULL);
+}
+
 static gpointer iothread_main(gpointer user)
 {
     IoThread *t = user;
@@ -115,7 +177,7 @@ static gpointer iothread_main(gpointer user)
     g_cond_broadcast(&t->changed);
     g_mutex_unlock(&t->lock);
     while (!stop) {
-        int n = epoll_wait(t->epoll_fd, events, BATCH, -1);
+        int n = sleep_for_events(t, events);
 
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr)
@@ -123,6 +185,8 @@ static gpointer iothread_main(gpointer user)
             else
                 stop = calls_run(t);
         }
+        if (t->laters)
+            laters_run(t);
         if (__atomic_load_n(&t->buried, __ATOMIC_ACQUIRE))
             graveyard_empty(t);
     }
@@ -188,7 +252,7 @@ void iothread_free(IoThread *t)
         return;
     g_assert(g_thread_self() != t->thread);
     g_mutex_lock(&t->lock);
-    g_assert(t->n_watches == 0);
+    g_assert(t->n_watches == 0 && !t->laters);
     t->stop = TRUE;
     g_mutex_unlock(&t->lock);
     wake(t);

@@ -22,3 +22,15 @@ IoWatch  *iothread_watch(IoThread *t, int fd, gboolean is_eventfd, void (*cb)(gp
 void      iothread_unwatch(IoWatch *w);
 /* Runs FN on T and waits for it. Not from T. */
 void      iothread_call(IoThread *t, void (*fn)(gpointer), gpointer user);
+
+/* Something that T is to do in a while, unless it is called off before: for what mostly is. On T itself, all of it. FN and USER are the
+ * caller's, the rest is private; zero it first. */
+typedef struct IoLater {
+    void (*fn)(gpointer user);
+    gpointer        user;
+    gint64          due; /* CLOCK_MONOTONIC, ns; 0: not asked for */
+    struct IoLater *next;
+} IoLater;
+/* At the earliest NS nanoseconds from now, and soon after. Not asked for yet. */
+void      iothread_later(IoThread *t, IoLater *l, gint64 ns);
+void      iothread_not_later(IoThread *t, IoLater *l);

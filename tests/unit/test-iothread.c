@@ -302,6 +302,66 @@ static void test_churn(void)
     iothread_free(t);
 }
 
+typedef struct {
+    IoThread *thread;
+    IoLater   laters[3];
+    gint      calls[3]; /* atomic */
+} Laters;
+
+static void late(gpointer calls)
+{
+    g_atomic_int_inc((gint *)calls);
+}
+
+/* Asks for three, calls off the second. */
+static void ask(gpointer user)
+{
+    Laters *l = user;
+
+    for (guint i = 0; i < 3; i++) {
+        l->laters[i] = (IoLater){ .fn = late, .user = &l->calls[i] };
+        iothread_later(l->thread, &l->laters[i], i * 1000000);
+    }
+    iothread_not_later(l->thread, &l->laters[1]);
+    iothread_not_later(l->thread, &l->laters[1]); /* which is no mistake */
+}
+
+static void ask_for_far(gpointer user)
+{
+    Laters *l = user;
+
+    iothread_later(l->thread, &l->laters[0], G_GINT64_CONSTANT(3600000000000));
+}
+
+static void call_off(gpointer user)
+{
+    Laters *l = user;
+
+    iothread_not_later(l->thread, &l->laters[0]);
+}
+
+/* What is asked for comes, once, though nothing else happens; what is called off does not; the thread goes on with all else. */
+static void test_later(void)
+{
+    Laters l = { .thread = thread_new() };
+    Counter c;
+
+    counter_init(&c, l.thread, count);
+    iothread_call(l.thread, ask, &l);
+    wait_for(&l.calls[0], 1);
+    wait_for(&l.calls[2], 1);
+    iothread_call(l.thread, ask_for_far, &l);
+    kick(c.fd);
+    wait_for(&c.calls, 1);
+    iothread_call(l.thread, call_off, &l);
+    iothread_unwatch(c.watch);
+    iothread_free(l.thread);
+    g_assert_cmpint(l.calls[0], ==, 1);
+    g_assert_cmpint(l.calls[1], ==, 0);
+    g_assert_cmpint(l.calls[2], ==, 1);
+    close(c.fd);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -314,5 +374,6 @@ int main(int argc, char **argv)
     g_test_add_func("/iothread/unwatch-waits", test_unwatch_waits);
     g_test_add_func("/iothread/unwatch-within-batch", test_unwatch_within_batch);
     g_test_add_func("/iothread/churn", test_churn);
+    g_test_add_func("/iothread/later", test_later);
     return g_test_run();
 }
