@@ -41,6 +41,7 @@ typedef struct Netdev Netdev;
 #define NET_HEADER 12                     /* struct virtio_net_hdr_v1 */
 #define NET_MAX_FRAME (65535 + 14 + 4)    /* with segmentation offload; a back end never hands out more */
 #define NET_AGAIN (-1)
+#define NET_VISIT 64                      /* packets that readable() pulls at least, if they are there and the ring has room */
 
 /* Offloads, in either direction. */
 enum {

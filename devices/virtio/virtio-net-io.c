@@ -9,10 +9,16 @@
  * fifty. The queue has about as many at hand as the latest packets took (WANT), and behind them one large private buffer, the
  * bounce: what does not fit is copied from there into buffers popped afterwards. If the guest has not enough of them, the whole
  * packet moves to the bounce and waits there (STASHED), and the back end waits too. Buffers that were not used are put back.
+ *
+ * Interrupts for what was sent wait a while where it was little: a request or an acknowledgement. Nobody waits for that memory, and
+ * the driver looks for it by itself when the answer comes, which makes the interrupt, and the sleeping processor that it would wake
+ * up, superfluous: whether the driver wants it is asked when the time is over, or the next frame there.
  */
 #include "virtio-net-priv.h"
 
-enum { RX_BUDGET = 64, TX_BUDGET = 256, HEAD_BYTES = 64, FILTER_BYTES = 18 };
+enum { RX_BUDGET = NET_VISIT, TX_BUDGET = 256, HEAD_BYTES = 64, FILTER_BYTES = 18 };
+/* What is little, and a while. */
+enum { LATE_FRAMES = 2, LATE_BYTES = 4096, LATE_NS = 200000 };
 
 typedef enum {
     RX_DONE,  /* a packet is delivered, or dropped */
@@ -342,7 +348,7 @@ static int send_frame(NetPair *p, const VqChain *c)
 }
 
 /* TRUE: there may be another one. */
-static gboolean send_one(NetPair *p)
+static gboolean send_one(NetPair *p, guint64 *bytes)
 {
     VirtQueue *vq = tx_vq(p);
     VqChain c = { .iov = p->pool, .max_iov = NET_RX_POOL };
@@ -359,39 +365,68 @@ static gboolean send_one(NetPair *p)
         p->blocked = TRUE;
         return FALSE;
     }
+    *bytes += c.out_len;
     vq_push(vq, &c, 0);
     return TRUE;
 }
 
-static void send_some(NetPair *p)
+/* Whether it was little, but something. */
+static gboolean send_some(NetPair *p)
 {
     VirtQueue *vq = tx_vq(p);
     guint left = TX_BUDGET;
+    guint64 bytes = 0;
 
     do {
         vq_kicks_off(vq);
-        while (left && send_one(p))
+        while (left && send_one(p, &bytes))
             left--;
     } while (left && !p->blocked && vq_kicks_on(vq));
     if (!left)
         virtio_kick(&p->net->virtio.vd, 2 * p->index + 1); /* others on this thread first */
+    return bytes && TX_BUDGET - left <= LATE_FRAMES && bytes <= LATE_BYTES;
+}
+
+/* Within a batch. */
+static void tell_sent(NetPair *p)
+{
+    if (vq_should_notify(tx_vq(p)))
+        virtio_notify_queue(&p->net->virtio.vd, 2 * p->index + 1);
+}
+
+static void tell_late(gpointer pair)
+{
+    NetPair *p = pair;
+    VirtQueue *vq = tx_vq(p);
+
+    if (!vq_begin(vq))
+        return;
+    tell_sent(p);
+    vq_end(vq);
 }
 
 static void tx_visit(NetPair *p)
 {
     Netdev *nd = p->net->nd;
     VirtQueue *vq = tx_vq(p);
+    gboolean little;
 
     if (!p->tx_on || p->blocked || !vq_begin(vq))
         return;
+    if (p->late.due) {
+        iothread_not_later(p->net->thread, &p->late);
+        tell_sent(p);
+    }
     p->sending = TRUE;
-    send_some(p);
+    little = send_some(p);
     if (nd->ops->flush)
         nd->ops->flush(nd, p->index);
     p->sending = FALSE;
     vq_flush(vq);
-    if (vq_should_notify(vq))
-        virtio_notify_queue(&p->net->virtio.vd, 2 * p->index + 1);
+    if (little)
+        iothread_later(p->net->thread, &p->late, LATE_NS);
+    else
+        tell_sent(p);
     vq_end(vq);
     if (p->answered) {
         p->answered = FALSE;
@@ -410,4 +445,18 @@ void net_writable(gpointer net, guint index)
 
     p->blocked = FALSE;
     tx_visit(p);
+}
+
+/* ---- life ---- */
+
+void net_io_init(NetPair *p)
+{
+    p->late = (IoLater){ .fn = tell_late, .user = p };
+}
+
+void net_io_stop(gpointer pair)
+{
+    NetPair *p = pair;
+
+    iothread_not_later(p->net->thread, &p->late);
 }

@@ -80,6 +80,7 @@ typedef struct {
     gboolean   rx_on, tx_on;        /* the rings may be used */
     gboolean   paused;              /* the back end waits for buffers */
     gboolean   blocked;             /* a frame waits for the back end */
+    IoLater    late;            /* the interrupt for frames that are sent */
     gboolean   sending, answered;   /* within a transmit visit; in which the back end became readable */
     /* Receiving: chains popped ahead, their segments in POOL one behind the other; none between visits. */
     guint      want;                /* bytes to have at hand: about the size of the latest packets */
@@ -148,6 +149,10 @@ const char *net_header_check(guint8 header[NET_HEADER], guint64 features, const 
 
 /* ---- virtio-net-io.c, on the I/O thread ---- */
 
+/* Once for each pair. */
+void net_io_init(NetPair *p);
+/* No interrupt is owed any more; the queue's next visit will look. */
+void net_io_stop(gpointer pair);
 void net_rx_kicked(gpointer pair);
 void net_tx_kicked(gpointer pair);
 void net_readable(gpointer net, guint index);

@@ -25,8 +25,10 @@ void net_halt(VirtioNet *net)
 
         unwatch(&p->rx_watch);
         unwatch(&p->tx_watch);
-        if (p->open)
-            net->nd->ops->queue_stop(net->nd, i);
+        if (!p->open)
+            continue;
+        net->nd->ops->queue_stop(net->nd, i);
+        iothread_call(net->thread, net_io_stop, p);
         p->open = FALSE;
     }
 }
@@ -476,8 +478,10 @@ static void make_pairs(VirtioNet *net)
 {
     net->n_pairs = net_config(net)->queue_pairs;
     net->pairs = g_new0(NetPair, net->n_pairs);
-    for (guint i = 0; i < net->n_pairs; i++)
+    for (guint i = 0; i < net->n_pairs; i++) {
         net->pairs[i] = (NetPair){ .net = net, .index = i, .want = 1514 + NET_HEADER, .bounce = g_malloc(NET_BOUNCE) };
+        net_io_init(&net->pairs[i]);
+    }
 }
 
 static gboolean net_realize(Device *dev, GError **error)
