@@ -8,73 +8,111 @@
  * mends.
  *
  * Everything between queue_start and queue_stop happens on the NIC's thread: no frame changes threads on its way.
+ *
+ * libslirp knows no offloads, and pays for each frame. So the guest's checksums are put in here, which lets it send segments of up
+ * to 64 KiB (libslirp takes them); and what libslirp sends in a row is put together for a guest that takes large segments. IPv6 has
+ * checksums only: libslirp takes no packet of it above its MTU.
  */
 #include "../../schema/generated/devices.h"
-#include "netdev.h"
+#include "net-offload.h"
 #include "slirp-stack.h"
 
 extern const DeviceType netdev_user_type;
 
-enum { QUEUE_BYTES = 16 << 20, FRAME_ROOM = 65536 + 14 };
-
-typedef struct {
-    gsize  len;
-    guint8 data[];
-} Frame;
+enum { QUEUE_BYTES = 16 << 20, FRAME_ROOM = NET_HEADER + 65536 + 14 };
 
 typedef struct {
     Netdev      nd;
     SlirpLib   *lib;
     SlirpStack *stack;
     /* ---- the NIC's thread ---- */
-    GQueue      frames; /* of Frame, for the guest */
+    NetFrame   *first, *last; /* for the guest */
+    guint       n_frames;
     gsize       queued; /* bytes in them */
-    gboolean    paused;
-    guint8     *gather; /* a frame of the guest in one piece; FRAME_ROOM bytes */
+    gboolean    paused, in_flush;
+    guint8     *gather; /* a frame of the guest in one piece, its header before it; FRAME_ROOM bytes */
+    /* ---- any thread ---- */
+    guint       offloads; /* atomic: what the driver takes */
 } UserNetdev;
 
 /* ---- towards the guest ---- */
 
+static guint offloads_of(UserNetdev *u)
+{
+    return __atomic_load_n(&u->offloads, __ATOMIC_RELAXED);
+}
+
 static void on_frame(gpointer user, const guint8 *frame, gsize len)
 {
     UserNetdev *u = user;
-    Frame *f;
+    NetFrame *f;
 
     if (u->queued + len > QUEUE_BYTES) {
         netdev_drop(&u->nd.rx_dropped);
         return;
     }
-    f = g_malloc(sizeof *f + len);
-    f->len = len;
-    memcpy(f->data, frame, len);
-    g_queue_push_tail(&u->frames, f);
     u->queued += len;
+    if (u->last && (offloads_of(u) & NET_TSO4)) {
+        gsize before = u->last->len;
+        if (net_frame_add(u->last, frame, len)) {
+            u->queued -= len - (u->last->len - before);
+            return;
+        }
+    }
+    f = net_frame_new(frame, len);
+    *(u->last ? &u->last->next : &u->first) = f;
+    u->last = f;
+    u->n_frames++;
 }
 
 static void on_batch(gpointer user)
 {
     UserNetdev *u = user;
 
-    if (g_queue_is_empty(&u->frames) || u->paused)
+    if (!u->first || u->paused)
         return;
     netdev_readable(&u->nd, 0);
-    if (!g_queue_is_empty(&u->frames) && !u->paused)
-        slirp_stack_kick(u->stack); /* again, after what else there is to do */
+    /* Again, after what else there is to do. Within flush() the NIC has still to come for them. */
+    if (u->first && !u->paused && !(u->in_flush && u->n_frames <= NET_VISIT))
+        slirp_stack_kick(u->stack);
+}
+
+static NetFrame *first_frame(UserNetdev *u)
+{
+    NetFrame *f = u->first;
+
+    if (!f)
+        return NULL;
+    u->first = f->next;
+    if (!u->first)
+        u->last = NULL;
+    u->queued -= f->len;
+    u->n_frames--;
+    return f;
 }
 
 static gssize user_recv(Netdev *nd, guint index, const struct iovec *iov, guint n)
 {
     UserNetdev *u = (UserNetdev *)nd;
-    g_autofree Frame *f = g_queue_pop_head(&u->frames);
-    gsize at = 0;
+    g_autoptr(NetFrame) f = first_frame(u);
+    gsize at = 0, len;
 
     if (!f)
         return NET_AGAIN;
-    u->queued -= f->len;
-    for (guint i = 0; i < n && at < f->len; i++) {
-        gsize part = MIN(iov[i].iov_len, f->len - at);
-        memcpy(iov[i].iov_base, f->data + at, part);
-        at += part;
+    net_frame_finish(f, offloads_of(u));
+    len = NET_HEADER + f->len;
+    for (guint i = 0; i < n && at < len; i++) {
+        gsize done = 0;
+        if (at < NET_HEADER) {
+            done = MIN(iov[i].iov_len, NET_HEADER - at);
+            memcpy(iov[i].iov_base, f->header + at, done);
+            at += done;
+        }
+        if (at >= NET_HEADER) {
+            gsize part = MIN(iov[i].iov_len - done, len - at);
+            memcpy((guint8 *)iov[i].iov_base + done, f->data + (at - NET_HEADER), part);
+            at += part;
+        }
     }
     return (gssize)at;
 }
@@ -112,9 +150,26 @@ static int user_send(Netdev *nd, guint index, const struct iovec *iov, guint n)
         memcpy(u->gather + len, iov[i].iov_base, iov[i].iov_len);
         len += iov[i].iov_len;
     }
-    if (!slirp_stack_input(u->stack, u->gather, len))
+    if (len < NET_HEADER)
+        len = NET_HEADER; /* an empty frame, which is dropped */
+    net_finish_checksum(u->gather, u->gather + NET_HEADER, len - NET_HEADER);
+    if (!slirp_stack_input(u->stack, u->gather + NET_HEADER, len - NET_HEADER))
         netdev_drop(&nd->tx_dropped);
     return 0;
+}
+
+static void user_flush(Netdev *nd, guint index)
+{
+    UserNetdev *u = (UserNetdev *)nd;
+
+    u->in_flush = TRUE;
+    slirp_stack_flush(u->stack);
+    u->in_flush = FALSE;
+}
+
+static void user_set_offloads(Netdev *nd, guint offloads)
+{
+    __atomic_store_n(&((UserNetdev *)nd)->offloads, offloads, __ATOMIC_RELAXED);
 }
 
 static void on_guest_error(gpointer user, const char *message)
@@ -145,8 +200,8 @@ static void user_queue_stop(Netdev *nd, guint index)
     UserNetdev *u = (UserNetdev *)nd;
 
     slirp_stack_stop(u->stack);
-    g_queue_clear_full(&u->frames, g_free);
-    u->queued = 0;
+    for (NetFrame *f; (f = first_frame(u));)
+        net_frame_free(f);
     g_clear_pointer(&u->gather, g_free);
 }
 
@@ -158,6 +213,8 @@ static const NetdevOps netdev_ops = {
     .pause = user_pause,
     .resume = user_resume,
     .send = user_send,
+    .flush = user_flush,
+    .set_offloads = user_set_offloads,
 };
 
 /* ---- the object ---- */
@@ -227,7 +284,8 @@ static gboolean realize(Device *dev, GError **error)
     g_auto(SlirpSettings) settings = { 0 };
 
     netdev_init(&u->nd, &netdev_ops);
-    g_queue_init(&u->frames);
+    u->nd.header_len = NET_HEADER;
+    u->nd.offloads = NET_CSUM | NET_TSO4;
     if (!settings_of(dev, &settings, error) || !(u->lib = share_lib(dev, error)))
         return FALSE;
     u->stack = slirp_stack_new(u->lib, dev->id, &settings, &stack_ops, u, error);

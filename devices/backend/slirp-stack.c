@@ -10,8 +10,8 @@
  * A descriptor's number may come back for another socket right after it was closed. libslirp says so before it closes one
  * (unregister), which is when it leaves our table.
  *
- * Input from the guest changes what is to be waited for. The list is made once for all frames of a batch: the first one rings
- * `kick`, which the thread comes to when the batch is over.
+ * Input from the guest changes what is to be waited for. The list is made once for all frames of a batch, when it is over (`flush`).
+ * `kick` is for whoever is not on the thread, or wants to be called later.
  *
  * Time: libslirp wants to be called after 2 or 500 ms while it has something to time, and once a second for nothing, which is
  * left out. IPv6's router advertisements have timers of their own.
@@ -31,7 +31,7 @@
 #include "../../common/lock.h"
 #include "../../common/util.h"
 
-enum { BATCH = 256, FRAME_MIN = 14, FRAME_MAX = 65535 + 14, IDLE_MS = 1000, NEVER = -1 };
+enum { BATCH = 256, ROUNDS = 16, FRAME_MIN = 14, FRAME_MAX = 65535 + 14, IDLE_MS = 1000, NEVER = -1 };
 
 /* By descriptor. */
 typedef struct {
@@ -62,7 +62,7 @@ struct SlirpStack {
     GSList   *timers;
     gint64    poll_at, armed; /* ms, or NEVER */
     guint     flows;
-    gboolean  kicked;
+    gboolean  kicked, input; /* the list has to be made anew, and will be */
 };
 
 static gint64 now_ns(void)
@@ -173,9 +173,13 @@ static void kick(SlirpStack *s)
         ;
 }
 
+/* Something is to be waited for anew: which is done anyway after what it is told from within. */
 static void on_notify(void *opaque)
 {
-    kick(opaque);
+    SlirpStack *s = opaque;
+
+    if (!s->input)
+        kick(s);
 }
 
 static const SlirpCb callbacks = {
@@ -264,6 +268,8 @@ static void arm(SlirpStack *s)
         if (t->at != NEVER && (at == NEVER || t->at < at))
             at = t->at;
     }
+    if (s->armed != NEVER && (at == NEVER || at >= s->armed))
+        return; /* it comes too early, once: cheaper than to set it for each packet */
     if (at == s->armed)
         return;
     s->armed = at;
@@ -301,34 +307,47 @@ static void run_timers(SlirpStack *s)
         s->armed = NEVER;
 }
 
-/* One round: what is ready and what is due, then the list of what to wait for. */
-static void serve(SlirpStack *s, const struct epoll_event *events, int n)
+/* What is ready and what is due, then the list of what to wait for. */
+static void one_round(SlirpStack *s, const struct epoll_event *events, int n)
 {
-    {
-        LOCK_SCOPE(&s->lib->lock);
-        s->kicked = FALSE;
-        for (int i = 0; i < n; i++)
-            slot_of(s, events[i].data.fd)->ready = from_epoll(events[i].events);
-        run_timers(s);
-        s->lib->pollfds_poll(s->slirp, 0, get_ready, s);
-        for (int i = 0; i < n; i++)
-            slot_of(s, events[i].data.fd)->ready = 0;
-        refill(s);
-    }
-    s->ops->batch(s->user);
+    LOCK_SCOPE(&s->lib->lock);
+
+    s->kicked = FALSE;
+    s->input = TRUE; /* whatever libslirp tells from here on is in the list */
+    for (int i = 0; i < n; i++)
+        slot_of(s, events[i].data.fd)->ready = from_epoll(events[i].events);
+    run_timers(s);
+    s->lib->pollfds_poll(s->slirp, 0, get_ready, s);
+    for (int i = 0; i < n; i++)
+        slot_of(s, events[i].data.fd)->ready = 0;
+    refill(s);
+    s->input = FALSE;
 }
 
+/* libslirp takes one datagram of a socket in a round: several rounds, so that the NIC gets them together. */
 static void on_sockets(gpointer user)
 {
     SlirpStack *s = user;
     struct epoll_event events[BATCH];
 
-    serve(s, events, epoll_wait(s->set_fd, events, BATCH, 0));
+    for (guint left = ROUNDS; left > 0; left--) {
+        int n = epoll_wait(s->set_fd, events, BATCH, 0);
+        if (n <= 0)
+            break;
+        one_round(s, events, n);
+    }
+    s->ops->batch(s->user);
+}
+
+static void serve_now(SlirpStack *s)
+{
+    one_round(s, NULL, 0);
+    s->ops->batch(s->user);
 }
 
 static void on_kick(gpointer user)
 {
-    serve(user, NULL, 0);
+    serve_now(user);
 }
 
 /* ---- frames ---- */
@@ -378,9 +397,15 @@ gboolean slirp_stack_input(SlirpStack *s, const guint8 *frame, gsize len)
         s->ops->guest_error(s->user, "it has as many connections as it may have, no more are opened");
         return FALSE;
     }
+    s->input = TRUE;
     s->lib->input(s->slirp, frame, (int)len);
-    kick(s);
     return TRUE;
+}
+
+void slirp_stack_flush(SlirpStack *s)
+{
+    if (s->input)
+        serve_now(s);
 }
 
 void slirp_stack_kick(SlirpStack *s)

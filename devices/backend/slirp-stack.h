@@ -34,6 +34,8 @@ void        slirp_stack_stop(SlirpStack *s); /* no hook runs, or will */
  * connection too many.
  * frame() may be called from within, batch() follows later. [thread] */
 gboolean    slirp_stack_input(SlirpStack *s, const guint8 *frame, gsize len);
+/* Those frames were all for now: batch() is called at once. [thread] */
+void        slirp_stack_flush(SlirpStack *s);
 /* While there is no room for frames nothing is read from sockets. [thread] */
 void        slirp_stack_block(SlirpStack *s, gboolean blocked);
 

@@ -29,12 +29,13 @@ static void nic_readable(gpointer user, guint index)
             return;
         }
         p = g_new(Packet, 1);
-        struct iovec iov[2] = { { p->data, 20 }, { p->data + 20, sizeof p->data - 20 } }; /* in pieces, as rings have them */
-        gssize n = g->nd->ops->recv(g->nd, 0, iov, 2);
+        /* in pieces, as rings have them */
+        struct iovec iov[3] = { { p->header, 5 }, { p->header + 5, NET_HEADER - 5 }, { p->data, sizeof p->data } };
+        gssize n = g->nd->ops->recv(g->nd, 0, iov, 3);
         if (n == NET_AGAIN)
             break;
-        g_assert_cmpint(n, >=, ETH);
-        p->len = (gsize)n;
+        g_assert_cmpint(n, >=, NET_HEADER + ETH);
+        p->len = (gsize)n - NET_HEADER;
         g_atomic_int_dec_and_test(&g->room);
         g_async_queue_push(g->in, p);
     }
@@ -55,8 +56,8 @@ static void send_all(gpointer user)
     for (guint i = 0; i < g->out->len; i++) {
         Packet *p = g_ptr_array_index(g->out, i);
         gsize cut = MIN(p->len, 31);
-        struct iovec iov[2] = { { p->data, cut }, { p->data + cut, p->len - cut } };
-        g_assert_cmpint(g->nd->ops->send(g->nd, 0, iov, 2), ==, 0);
+        struct iovec iov[3] = { { p->header, NET_HEADER }, { p->data, cut }, { p->data + cut, p->len - cut } };
+        g_assert_cmpint(g->nd->ops->send(g->nd, 0, iov, 3), ==, 0);
     }
     if (g->nd->ops->flush)
         g->nd->ops->flush(g->nd, 0);

@@ -16,6 +16,7 @@ enum { ETH = 14, IP_AT = 14, L4_AT = 34, MSS = 1460 };
 
 typedef struct {
     gsize  len;
+    guint8 header[NET_HEADER];
     guint8 data[2048];
 } Packet;
 

@@ -535,8 +535,8 @@ static void send_lengths(gpointer user)
     g_autofree guint8 *big = g_malloc0(1 << 20);
     struct iovec iov[2] = { { big, 0 }, { big, 0 } };
 
-    big[12] = 8;
-    big[IP_AT] = 0x45;
+    big[NET_HEADER + 12] = 8;
+    big[NET_HEADER + IP_AT] = 0x45;
     for (gsize len = 0; len < 1 << 20; len += len < 70 ? 1 : len) {
         iov[0].iov_len = len;
         g_assert_cmpint(g->nd->ops->send(g->nd, 0, iov, 1), ==, 0);
