@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Ours beside Debian's QEMU, as a Markdown table: what docs/bench.md holds. `make bench` runs it.
 
-    bench.py [--runs N] [--only counts|times|plugs|blk|linux]
+    bench.py [--runs N] [--only counts|times|plugs|blk|linux|net]
 
 Counts first: they mean the same on every machine. Wall times are medians of runs that alternate between the columns (A B C A B C
 ...), so that what else the host does falls on all alike, and are to be read as ratios. Nothing passes or fails here.
@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import blk
 import measure
 import monitor
+import net
 from monitor import now
 
 TOP = os.environ.get("top_builddir", ".")
@@ -261,10 +262,25 @@ def boots(table, tmp, runs):
     table.add(name + ", RAM of `memory-backend-memfd`", "", {ours.name: text("memfd")})
 
 
+# ---- the network ----
+
+def networks(table, mons, tmp, runs):
+    if why := net.why_not():
+        SKIPPED["network: " + why] = True
+        return
+    progress("network, %d alternating runs" % runs)
+    net.netpeer.Namespace()
+    net.rows(table, mons, tmp, runs)
+    if measure.valgrind():
+        progress("user instructions a packet")
+        with net.netpeer.server("0.0.0.0", net.PORT):
+            net.count_rows(table, mons, tmp)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15, help="alternating runs of each wall time")
-    parser.add_argument("--only", choices=("counts", "times", "plugs", "blk", "linux"))
+    parser.add_argument("--only", choices=("counts", "times", "plugs", "blk", "linux", "net"))
     args = parser.parse_args()
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         sys.exit("bench: no usable /dev/kvm")
@@ -286,6 +302,8 @@ def main():
             boots(table, tmp, args.runs)
         if args.only in (None, "counts"):
             counts(table, mons, tmp)
+        if args.only in (None, "net"):  # the last: it moves this process into another network namespace
+            networks(table, mons, tmp, max(args.runs // 3, 1))
     print("`make bench` on %s; %s; load %.1f when it began; %d runs.\n"
           % (datetime.date.today(), measure.host(), load, args.runs))
     table.print()

@@ -10,6 +10,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import measure
 import monitor
+import net
 
 TOP = os.environ.get("top_builddir", ".")
 GUEST = os.path.join(TOP, "tests/bench/guest.elf")
@@ -64,6 +65,17 @@ def plugging(mon, tmp, kvm):
     at_most("resident KiB, 200 root ports and 200 virtio-rng-pci", measure.many_devices(mon, tmp)[1], 12 << 10)
 
 
+def packets(mon, tmp, kvm):
+    """What a packet of 64 bytes costs through tap."""
+    text = "user instructions, a packet of 64 bytes sent and one received by Linux through tap"
+    why = "no usable /dev/kvm" if not kvm else "no valgrind" if not measure.valgrind() else net.why_not()
+    if why:
+        return skip(text, why)
+    net.netpeer.Namespace()
+    with net.netpeer.server("0.0.0.0", net.PORT):
+        at_most(text, net.both_ways(mon, tmp), 1700)
+
+
 def resting(mon, tmp, kvm):
     if not kvm:
         return skip("memory and CPU of a halted guest", "no usable /dev/kvm")
@@ -90,6 +102,7 @@ def main():
         if kvm:
             size, _ = measure.rubbish(mon, tmp)
             at_most("bytes of the answer to a line of 1 MiB of rubbish", size, 1024)
+        packets(mon, tmp, kvm)  # the last: it moves this process into another network namespace
     print("1..%d" % number)
     return 1 if failed else 0
 
