@@ -65,6 +65,7 @@ typedef struct {
 
     /* vCPUs. */
     Vcpu *(*vcpu_new)(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model, GError **error);
+    void (*vcpu_prepare)(Vm *vm, guint32 apic_id, const VcpuModel *model); /* NULL: makes nothing ahead */
     gboolean (*vcpu_start)(Vcpu *vcpu, GError **error);
     void (*vcpu_free)(Vcpu *vcpu);
     gboolean (*vcpu_reset)(Vcpu *vcpu, gboolean bsp, GError **error);

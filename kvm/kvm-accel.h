@@ -36,6 +36,7 @@ typedef struct VcpuCore VcpuCore;
 /* ---- registers of one vCPU (vcpu-state.c) ---- */
 
 typedef struct {
+    gint                    refs; /* atomic: vCPUs of one model share their power-on state */
     struct kvm_regs         regs;
     struct kvm_sregs        sregs;
     guint64                 pdptrs[4]; /* valid if pdptrs_valid: KVM_SREGS2_FLAGS_PDPTRS_VALID */
@@ -62,17 +63,26 @@ struct VcpuCore {
     struct kvm_cpuid_entry2 *cpuid; /* as handed in; NULL: none yet */
     guint                    n_cpuid;
     gboolean                 in_use;
+    gboolean                 ahead;    /* made ahead with this model, and nobody has had it yet */
     gboolean                 ran;      /* KVM_RUN was called: the CPUID is fixed */
+    gboolean                 written;  /* a whole state was put: what is in KVM is no longer that of a new vCPU */
+    struct kvm_msr_entry    *msrs;     /* feature MSRs as handed in with the table */
+    guint                    n_msrs;
+    GArray                  *refused;  /* of guint32: those of them that KVM did not take */
     gboolean                 fresh;    /* KVM has what POWER_ON says: nothing ran and nothing was written since */
-    VcpuState               *power_on; /* taken before the first run */
+    gboolean                 others;   /* POWER_ON was read from another vCPU of this model, or the guest knows of this one already */
+    VcpuState               *power_on; /* taken before the first run; shared, not to be changed */
 };
 
 VcpuCore *vcpu_core_create(Vm *vm, guint32 id, GError **error);
 /* Takes a parked core with ID, or creates one; sets CPUID and feature MSRs. */
 VcpuCore *vcpu_core_get(Vm *vm, guint32 id, const VcpuModel *model, GArray *refused, GError **error);
+/* The power-on state of a vCPU of this model, whatever its APIC id; NULL: none is known. */
+VcpuState *vcpu_core_like(Vm *vm, const VcpuModel *model);
 void      vcpu_core_park(Vm *vm, VcpuCore *core);
 void      vcpu_core_free(VcpuCore *core);
-/* Sets MSRS one by one where the batch stops; indices that KVM refuses are appended to REFUSED. */
+void      vcpu_cores_drop(KvmState *s); /* those that no CPU uses: none will */
+/* Sets MSRS one by one where the batch stops; indices that KVM refuses are appended to REFUSED, and told once (VM NULL: not told). */
 void      vcpu_core_set_msrs(Vm *vm, VcpuCore *core, const struct kvm_msr_entry *msrs, guint n, GArray *refused);
 /* Reads as many of MSRS as KVM can; the others are removed. */
 void      vcpu_core_get_msrs(VcpuCore *core, GArray *msrs);
@@ -80,7 +90,8 @@ void      vcpu_core_get_msrs(VcpuCore *core, GArray *msrs);
 VcpuState *vcpu_state_get(Vm *vm, VcpuCore *core, GError **error);
 gboolean   vcpu_state_put(Vm *vm, VcpuCore *core, const VcpuState *st, GArray *refused, GError **error);
 VcpuState *vcpu_state_copy(const VcpuState *st);
-void       vcpu_state_free(VcpuState *st);
+VcpuState *vcpu_state_ref(VcpuState *st);
+void       vcpu_state_free(VcpuState *st); /* drops a reference */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VcpuState, vcpu_state_free)
 /* Remembers the state at power-on, unless that is done. Before the first run. */
 gboolean   vcpu_core_snapshot(Vm *vm, VcpuCore *core, GError **error);
@@ -107,6 +118,7 @@ struct KvmVcpu {
 void vcpu_call(KvmVcpu *v, void (*fn)(KvmVcpu *v, gpointer user), gpointer user);
 
 Vcpu    *kvm_vcpu_new(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model, GError **error);
+void     kvm_vcpu_prepare(Vm *vm, guint32 apic_id, const VcpuModel *model);
 gboolean kvm_vcpu_start(Vcpu *vcpu, GError **error);
 void     kvm_vcpu_free(Vcpu *vcpu);
 gboolean kvm_vcpu_reset(Vcpu *vcpu, gboolean bsp, GError **error);

@@ -230,6 +230,7 @@ static void kvm_end(Vm *vm)
 {
     vm_ready(vm, NULL);
     step_wait(&vm->kvm->chips, NULL);
+    vcpu_cores_drop(vm->kvm);
     g_atomic_pointer_set(&vm->kvm->ring, NULL);
     auto_fd_close(vm->vm_fd);
     vm->vm_fd = -1;
@@ -341,6 +342,7 @@ const AccelOps accel_kvm_ops = {
     .hold = kvm_hold,
     .hold_wait = kvm_hold_wait,
     .vcpu_new = kvm_vcpu_new,
+    .vcpu_prepare = kvm_vcpu_prepare,
     .vcpu_start = kvm_vcpu_start,
     .vcpu_free = kvm_vcpu_free,
     .vcpu_reset = kvm_vcpu_reset,

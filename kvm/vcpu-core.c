@@ -7,6 +7,10 @@
  * table is the same. A parked core stays a possible target of the guest's broadcasts: in its reset
  * state it takes no interrupt, and an INIT or SIPI is remembered until the reset at its next use drops it.
  *
+ * To make a vCPU and to give it its CPUID table takes KVM as long as all the rest of a device_add. CPUs are plugged in a row, so who plugs
+ * one has the next one's core prepared once the command is answered, while the client thinks about the next. It is parked, like
+ * one that was used, until a CPU of its id comes. What all vCPUs of a model have alike when they are new is read from one of them.
+ *
  * Cores belong to the main thread; the start-up thread makes the first one before the main thread looks.
  */
 #include "kvm-accel.h"
@@ -17,6 +21,9 @@
 
 /* KVM's MAX_IO_MSRS: entries in one KVM_GET_MSRS or KVM_SET_MSRS. */
 #define MSR_BATCH 255
+
+/* Cores that were prepared for nobody: for those who plug in no order. One takes some 20 KiB of the kernel's memory. */
+#define MAX_IDLE 4
 
 /* ---- creation ---- */
 
@@ -49,6 +56,7 @@ VcpuCore *vcpu_core_create(Vm *vm, guint32 id, GError **error)
     VcpuCore *core = g_new0(VcpuCore, 1);
 
     core->id = id;
+    core->refused = g_array_new(FALSE, FALSE, sizeof(guint32));
     core->fd = kvm_ioctl(vm->vm_fd, KVM_CREATE_VCPU, id);
     if (core->fd < 0) {
         error_set_errno(error, errno, "KVM can not create a vCPU with APIC id %u (it takes ids below %d)", id,
@@ -68,6 +76,8 @@ void vcpu_core_free(VcpuCore *core)
     auto_fd_close(core->fd);
     vcpu_state_free(core->power_on);
     g_free(core->cpuid);
+    g_free(core->msrs);
+    g_array_unref(core->refused);
     g_free(core);
 }
 
@@ -77,6 +87,12 @@ static gboolean same_cpuid(const VcpuCore *core, const VcpuModel *model)
 {
     return core->cpuid && core->n_cpuid == model->n_cpuid &&
            memcmp(core->cpuid, model->cpuid, model->n_cpuid * sizeof model->cpuid[0]) == 0;
+}
+
+static gboolean same_msrs(const VcpuCore *core, const VcpuModel *model)
+{
+    return core->n_msrs == model->n_msrs &&
+           (model->n_msrs == 0 || memcmp(core->msrs, model->msrs, model->n_msrs * sizeof model->msrs[0]) == 0);
 }
 
 static gboolean set_cpuid(VcpuCore *core, const VcpuModel *model, GError **error)
@@ -94,6 +110,50 @@ static gboolean set_cpuid(VcpuCore *core, const VcpuModel *model, GError **error
     core->cpuid = g_memdup2(model->cpuid, len);
     core->n_cpuid = model->n_cpuid;
     return TRUE;
+}
+
+/* The leaves that say which of its like a processor is (SDM: leaves 1, 0xb and 0x1f; APM: 0x8000001e). All others are the model's. */
+static struct kvm_cpuid_entry2 without_id(struct kvm_cpuid_entry2 e)
+{
+    switch (e.function) {
+    case 1:
+        e.ebx &= 0x00ffffff;
+        break;
+    case 0xb:
+    case 0x1f:
+        e.edx = 0;
+        break;
+    case 0x8000001e:
+        e.eax = e.ebx = e.ecx = 0;
+        break;
+    default:
+        break;
+    }
+    return e;
+}
+
+static gboolean is_like(const VcpuCore *core, const VcpuModel *model)
+{
+    if (core->n_cpuid != model->n_cpuid || !same_msrs(core, model))
+        return FALSE;
+    for (guint i = 0; i < model->n_cpuid; i++) {
+        struct kvm_cpuid_entry2 a = without_id(core->cpuid[i]), b = without_id(model->cpuid[i]);
+
+        if (memcmp(&a, &b, sizeof a) != 0)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+VcpuState *vcpu_core_like(Vm *vm, const VcpuModel *model)
+{
+    for (guint i = 0; i < vm->kvm->cores->len; i++) {
+        const VcpuCore *core = g_ptr_array_index(vm->kvm->cores, i);
+
+        if (core->power_on && is_like(core, model))
+            return vcpu_state_ref(core->power_on);
+    }
+    return NULL;
 }
 
 /* Entries of KVM's interface: a head and a flexible array. */
@@ -130,7 +190,8 @@ void vcpu_core_set_msrs(Vm *vm, VcpuCore *core, const struct kvm_msr_entry *msrs
         done += MAX(took, 0);
         if (took == (int)batch)
             continue;
-        tell_refused(vm, &msrs[done]);
+        if (vm)
+            tell_refused(vm, &msrs[done]);
         if (refused)
             g_array_append_val(refused, msrs[done].index);
         done++;
@@ -168,18 +229,77 @@ static VcpuCore *find_core(const KvmState *s, guint32 id)
     return NULL;
 }
 
-static gboolean apply_model(Vm *vm, VcpuCore *core, const VcpuModel *model, GArray *refused, GError **error)
+static gboolean set_model(VcpuCore *core, const VcpuModel *model, GError **error)
 {
-    if (core->ran && !same_cpuid(core, model))
-        return error_set(error, "a CPU with APIC id %u ran before with another CPUID table (%u entries, now %u): KVM "
-                         "can not change it; plug the same model, or another slot", core->id, core->n_cpuid,
-                         model->n_cpuid);
     if (!same_cpuid(core, model) && !set_cpuid(core, model, error))
         return FALSE;
     if (!core->ran)
         g_clear_pointer(&core->power_on, vcpu_state_free); /* it depends on the model */
-    vcpu_core_set_msrs(vm, core, model->msrs, model->n_msrs, refused);
+    g_free(core->msrs);
+    core->msrs = g_memdup2(model->msrs, model->n_msrs * sizeof model->msrs[0]);
+    core->n_msrs = model->n_msrs;
+    g_array_set_size(core->refused, 0);
+    vcpu_core_set_msrs(NULL, core, model->msrs, model->n_msrs, core->refused);
     return TRUE;
+}
+
+static void tell_all_refused(Vm *vm, const VcpuCore *core)
+{
+    for (guint i = 0; i < core->refused->len; i++) {
+        for (guint k = 0; k < core->n_msrs; k++) {
+            if (core->msrs[k].index == g_array_index(core->refused, guint32, i))
+                tell_refused(vm, &core->msrs[k]);
+        }
+    }
+}
+
+static gboolean apply_model(Vm *vm, VcpuCore *core, const VcpuModel *model, GArray *refused, GError **error)
+{
+    gboolean ready = core->ahead && same_cpuid(core, model) && same_msrs(core, model);
+
+    if (core->ran && !same_cpuid(core, model))
+        return error_set(error, "a CPU with APIC id %u ran before with another CPUID table (%u entries, now %u): KVM "
+                         "can not change it; plug the same model, or another slot", core->id, core->n_cpuid,
+                         model->n_cpuid);
+    core->ahead = FALSE;
+    if (!ready && !set_model(core, model, error))
+        return FALSE;
+    if (core->refused->len > 0)
+        g_array_append_vals(refused, core->refused->data, core->refused->len);
+    tell_all_refused(vm, core);
+    return TRUE;
+}
+
+static VcpuCore *add_core(Vm *vm, guint32 id, GError **error)
+{
+    VcpuCore *core = vcpu_core_create(vm, id, error);
+
+    if (core)
+        g_ptr_array_add(vm->kvm->cores, core);
+    return core;
+}
+
+static guint idle_cores(const KvmState *s)
+{
+    guint n = 0;
+
+    for (guint i = 0; i < s->cores->len; i++)
+        n += ((const VcpuCore *)g_ptr_array_index(s->cores, i))->ahead;
+    return n;
+}
+
+void kvm_vcpu_prepare(Vm *vm, guint32 id, const VcpuModel *model)
+{
+    VcpuCore *core;
+
+    if (find_core(vm->kvm, id) || idle_cores(vm->kvm) >= MAX_IDLE)
+        return;
+    core = add_core(vm, id, NULL);
+    if (!core || !set_model(core, model, NULL))
+        return;
+    core->ahead = TRUE;
+    core->others = TRUE;
+    vcpu_core_snapshot(vm, core, NULL);
 }
 
 VcpuCore *vcpu_core_get(Vm *vm, guint32 id, const VcpuModel *model, GArray *refused, GError **error)
@@ -190,13 +310,9 @@ VcpuCore *vcpu_core_get(Vm *vm, guint32 id, const VcpuModel *model, GArray *refu
         error_set(error, "there is a CPU with APIC id %u already", id);
         return NULL;
     }
-    if (!core) {
-        core = vcpu_core_create(vm, id, error);
-        if (!core)
-            return NULL;
-        g_ptr_array_add(vm->kvm->cores, core);
-    }
-    if (!apply_model(vm, core, model, refused, error))
+    if (!core)
+        core = add_core(vm, id, error);
+    if (!core || !apply_model(vm, core, model, refused, error))
         return NULL;
     core->in_use = TRUE;
     return core;
@@ -213,4 +329,12 @@ void vcpu_core_park(Vm *vm, VcpuCore *core)
     if (core->ran && !vcpu_core_reset(vm, core, FALSE, &error))
         g_warning("APIC id %u stays behind as it was: %s", core->id, error->message);
     core->in_use = FALSE;
+}
+
+void vcpu_cores_drop(KvmState *s)
+{
+    for (guint i = s->cores->len; i > 0; i--) {
+        if (!((const VcpuCore *)g_ptr_array_index(s->cores, i - 1))->in_use)
+            g_ptr_array_remove_index_fast(s->cores, i - 1);
+    }
 }

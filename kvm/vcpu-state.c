@@ -18,6 +18,7 @@
 
 #define MSR_IA32_TSC 0x10
 #define APIC_BASE_BSP (1u << 8)
+#define APIC_REG_ID 0x20 /* upper byte, in xAPIC mode */
 #define APIC_REG_LVT_LINT0 0x350
 #define LVT_EXTINT 0x700
 #define LVT_MASKED 0x10000
@@ -33,9 +34,15 @@
 
 /* ---- reading ---- */
 
+VcpuState *vcpu_state_ref(VcpuState *st)
+{
+    g_atomic_int_inc(&st->refs);
+    return st;
+}
+
 void vcpu_state_free(VcpuState *st)
 {
-    if (!st)
+    if (!st || !g_atomic_int_dec_and_test(&st->refs))
         return;
     g_free(st->xsave);
     g_free(st->nested);
@@ -48,6 +55,7 @@ VcpuState *vcpu_state_copy(const VcpuState *st)
 {
     VcpuState *copy = g_memdup2(st, sizeof *st);
 
+    copy->refs = 1;
     copy->xsave = g_memdup2(st->xsave, st->xsave_len);
     copy->nested = g_memdup2(st->nested, st->nested_len);
     copy->msrs = g_array_copy(st->msrs);
@@ -142,6 +150,7 @@ VcpuState *vcpu_state_get(Vm *vm, VcpuCore *core, GError **error)
 {
     g_autoptr(VcpuState) st = g_new0(VcpuState, 1);
 
+    st->refs = 1;
     return state_read(vm, core, st, error) ? g_steal_pointer(&st) : NULL;
 }
 
@@ -207,6 +216,7 @@ gboolean vcpu_state_put(Vm *vm, VcpuCore *core, const VcpuState *st, GArray *ref
     g_autoptr(GArray) msrs = NULL;
 
     core->fresh = FALSE;
+    core->written = TRUE;
     if (!put_tsc_khz(vm, core, st, error))
         return FALSE;
     msrs = put_native_mode(vm, core, st->msrs, refused);
@@ -237,17 +247,24 @@ static void state_drop_msr(VcpuState *st, guint32 index)
     }
 }
 
+/* A vCPU that is like another comes into being like that: what was read of one holds for all. */
 gboolean vcpu_core_snapshot(Vm *vm, VcpuCore *core, GError **error)
 {
+    VcpuModel model = { .cpuid = core->cpuid, .n_cpuid = core->n_cpuid, .msrs = core->msrs, .n_msrs = core->n_msrs };
+
     if (core->power_on)
         return TRUE;
     g_assert(!core->ran);
+    core->power_on = vcpu_core_like(vm, &model);
+    core->others |= core->power_on != NULL;
+    core->fresh = !core->written;
+    if (core->power_on)
+        return TRUE;
     core->power_on = vcpu_state_get(vm, core, error);
     if (!core->power_on)
         return FALSE;
     state_drop_msr(core->power_on, MSR_IA32_TSC);
     core->power_on->tsc_khz = 0;
-    core->fresh = TRUE;
     return TRUE;
 }
 
@@ -279,17 +296,23 @@ static void put_ours(const VcpuCore *core, gboolean bsp, VcpuState *st)
     st->regs.rdx = signature(core);
     st->mp_state.mp_state = bsp ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
     put_apic_base(st, (st->sregs.apic_base & ~(guint64)APIC_BASE_BSP) | (bsp ? APIC_BASE_BSP : 0));
+    le32_put(st->lapic.regs + APIC_REG_ID, core->id << 24);
     le32_put(st->lapic.regs + APIC_REG_LVT_LINT0, bsp ? LVT_EXTINT : LVT_MASKED);
 }
 
-#define DIFFERS(member) (memcmp(&st->member, &core->power_on->member, sizeof st->member) != 0)
+#define DIFFERS(member) (core->others || memcmp(&st->member, &core->power_on->member, sizeof st->member) != 0)
 
 /* KVM has the power-on state: only what is ours is written, where it is not the same anyway. So a CPU that is plugged costs ten
  * system calls less. The LAPIC is always written: KVM made its map of APIC ids before the new vCPU was in its list, and makes it anew
- * only then; no INIT would reach a CPU that is not in it. */
+ * only then; no INIT would reach a CPU that is not in it. A vCPU that was made ahead may have been hit by an INIT, SIPI or NMI to all:
+ * asking for its state makes KVM take them, and they change nothing that is not written then. */
 static gboolean put_fresh(VcpuCore *core, const VcpuState *st, GError **error)
 {
+    struct kvm_mp_state now;
+
     core->fresh = FALSE;
+    if (core->others)
+        GET(KVM_GET_MP_STATE, &now);
     if (DIFFERS(mp_state))
         SET(KVM_SET_MP_STATE, &st->mp_state);
     if (DIFFERS(regs))
@@ -297,6 +320,8 @@ static gboolean put_fresh(VcpuCore *core, const VcpuState *st, GError **error)
     if (DIFFERS(sregs))
         SET(KVM_SET_SREGS, &st->sregs);
     SET(KVM_SET_LAPIC, &st->lapic);
+    if (core->others)
+        SET(KVM_SET_VCPU_EVENTS, &st->events);
     return TRUE;
 }
 

@@ -24,6 +24,9 @@ typedef struct {
 
 /* INDEX: the CPU's number in the machine (thread name "CPU N/KVM"). APIC_ID is also KVM's vCPU id. */
 Vcpu    *vcpu_new(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model, GError **error);
+/* Does ahead what KVM has to do for a CPU of this id and model, which is likely to be plugged next; vcpu_new() takes up what is there.
+ * No promise: what can not be done is left to vcpu_new(), which reports it. At most a few are prepared and not taken. [main] */
+void     vcpu_prepare(Vm *vm, guint32 apic_id, const VcpuModel *model);
 /* Starts the thread; the vCPU is parked until vm_run(). BSP starts at its reset vector or boot state, any
  * other waits for INIT/SIPI. A CPU plugged while the machine runs starts running at once. */
 gboolean vcpu_start(Vcpu *vcpu, GError **error);

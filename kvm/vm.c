@@ -326,6 +326,12 @@ Vcpu *vcpu_new(Vm *vm, guint index, guint32 apic_id, const VcpuModel *model, GEr
     return vm->ops->vcpu_new(vm, index, apic_id, model, error);
 }
 
+void vcpu_prepare(Vm *vm, guint32 apic_id, const VcpuModel *model)
+{
+    if (vm->ops->vcpu_prepare)
+        vm->ops->vcpu_prepare(vm, apic_id, model);
+}
+
 gboolean vcpu_start(Vcpu *vcpu, GError **error)
 {
     return vcpu->vm->ops->vcpu_start(vcpu, error);

@@ -267,12 +267,11 @@ static gboolean wanted_leaf(const Model *model, const struct kvm_cpuid_entry2 *e
 static void append_leaf(GByteArray *out, const struct kvm_cpuid_entry2 *e)
 {
     const guint32 words[] = { e->function, e->index, e->flags, e->eax, e->ebx, e->ecx, e->edx };
+    guint8 raw[sizeof words];
 
-    for (guint i = 0; i < G_N_ELEMENTS(words); i++) {
-        guint8 raw[4];
-        le32_put(raw, words[i]);
-        g_byte_array_append(out, raw, sizeof raw);
-    }
+    for (guint i = 0; i < G_N_ELEMENTS(words); i++)
+        le32_put(raw + i * 4, words[i]);
+    g_byte_array_append(out, raw, sizeof raw);
 }
 
 /* A generic processor's caches: 32 KiB L1 data and instruction, 512 KiB L2, in both vendors' forms. */

@@ -7,6 +7,7 @@
  */
 #include "../acpi/cpu-hotplug.h"
 #include "../platform/board.h"
+#include "../platform/deferred.h"
 #include "model.h"
 
 typedef struct {
@@ -15,6 +16,7 @@ typedef struct {
     GArray *cpuid; /* of kvm_cpuid_entry2: as handed to KVM */
     GArray *msrs;  /* of kvm_msr_entry */
     Vcpu   *vcpu;
+    Deferred *prepare; /* plugged into a running machine */
 } X86Cpu;
 
 static const char *const type_names[] = {
@@ -231,6 +233,47 @@ static gboolean resolve(Device *dev, GError **error)
     return check_type(dev, error) && resolve_slot(dev, &((X86Cpu *)dev)->slot, error) && cpu_model_resolve(dev, error);
 }
 
+static VcpuModel model_for_vm(const GArray *cpuid, const GArray *msrs)
+{
+    return (VcpuModel){
+        .cpuid = (const struct kvm_cpuid_entry2 *)(gconstpointer)cpuid->data,
+        .n_cpuid = cpuid->len,
+        .msrs = (const struct kvm_msr_entry *)(gconstpointer)msrs->data,
+        .n_msrs = msrs->len,
+    };
+}
+
+/* CPUs come in a row, upwards or downwards: the one below if the one above is there, else the one above. */
+static gboolean next_slot(DeviceSet *set, guint index, CpuSlot *out)
+{
+    guint n = cpu_slots_count(set);
+
+    if (index + 1 < n) {
+        cpu_slot_get(set, index + 1, out);
+        if (!out->cpu)
+            return TRUE;
+    }
+    if (index == 0)
+        return FALSE;
+    cpu_slot_get(set, index - 1, out);
+    return !out->cpu;
+}
+
+/* The next CPU will most probably be like this one. Not while a command waits for its answer. */
+static void prepare_next(gpointer user)
+{
+    X86Cpu *c = user;
+    DeviceSet *set = c->dev.set;
+    CpuSlot slot;
+
+    g_thread_yield(); /* the client that has just got its answer may be waiting for this very processor */
+    if (!next_slot(set, c->slot.index, &slot))
+        return;
+    g_autoptr(GArray) cpuid = cpu_cpuid_build(DEVICE_CONFIG(&c->dev, X86CpuConfig), board_config(set), &slot);
+    VcpuModel model = model_for_vm(cpuid, c->msrs);
+    vcpu_prepare(device_set_vm(set), slot.apic_id, &model);
+}
+
 static gboolean realize(Device *dev, GError **error)
 {
     X86Cpu *c = (X86Cpu *)dev;
@@ -238,12 +281,7 @@ static gboolean realize(Device *dev, GError **error)
 
     c->cpuid = cpu_cpuid_build(DEVICE_CONFIG(dev, X86CpuConfig), board_config(dev->set), &c->slot);
     c->msrs = cpu_feature_msrs(DEVICE_CONFIG(dev, X86CpuConfig));
-    VcpuModel model = {
-        .cpuid = (const struct kvm_cpuid_entry2 *)c->cpuid->data,
-        .n_cpuid = c->cpuid->len,
-        .msrs = (const struct kvm_msr_entry *)c->msrs->data,
-        .n_msrs = c->msrs->len,
-    };
+    VcpuModel model = model_for_vm(c->cpuid, c->msrs);
     c->vcpu = vcpu_new(vm, c->slot.index, c->slot.apic_id, &model, error);
     if (!c->vcpu) {
         g_prefix_error(error, "Device '%s': ", dev->id);
@@ -256,8 +294,13 @@ static gboolean realize(Device *dev, GError **error)
 
 static void publish(Device *dev)
 {
-    if (device_set_is_started(dev->set))
-        cpu_hotplug_notify(dev->set, cpu_index(dev));
+    X86Cpu *c = (X86Cpu *)dev;
+
+    if (!device_set_is_started(dev->set))
+        return;
+    cpu_hotplug_notify(dev->set, cpu_index(dev));
+    c->prepare = deferred_new(device_set_vm(dev->set), prepare_next, c);
+    deferred_schedule(c->prepare);
 }
 
 static gboolean stays(Device *dev, gpointer n)
@@ -294,6 +337,7 @@ static void unrealize(Device *dev)
 {
     X86Cpu *c = (X86Cpu *)dev;
 
+    g_clear_pointer(&c->prepare, deferred_free);
     g_clear_pointer(&c->vcpu, vcpu_free);
     g_clear_pointer(&c->cpuid, g_array_unref);
     g_clear_pointer(&c->msrs, g_array_unref);

@@ -115,6 +115,7 @@ static void test_power_on(void)
     copy_field(bsp, "lapic", &lapic, sizeof lapic);
     g_assert_cmphex(sregs.apic_base, ==, 0xfee00900);
     g_assert_cmpuint(mp.mp_state, ==, KVM_MP_STATE_RUNNABLE);
+    g_assert_cmphex(le32_get(lapic.regs + 0x20), ==, 2 << 24); /* its own id, though all else is as in the first */
     g_assert_cmphex(le32_get(lapic.regs + 0x350), ==, 0x700); /* the PIC's interrupts come through */
 }
 
@@ -205,6 +206,31 @@ static void load(Vcpu *v, GVariant *state)
 }
 
 /* Stops the guest of FROM wherever it is and continues it in a new machine. */
+/* A vCPU that never ran, but got a state, is as new when it is plugged again. */
+static void test_replug_loaded(void)
+{
+    static const char *const same[] = { "regs", "sregs", "xcrs", "debugregs", "events", "mp-state", "xsave", "lapic" };
+    g_autoptr(Rig)       r = NULL;
+    g_autoptr(GVariant)  before = NULL, other = NULL, after = NULL;
+    struct kvm_debugregs debug;
+
+    if (!rig_have_kvm())
+        return;
+    r = rig_new();
+    rig_add_cpu(r, 0, TRUE, RIG_CODE);
+    rig_add_cpu(r, 1, FALSE, 0);
+    before = save(r->cpus[1]);
+    copy_field(before, "debugregs", &debug, sizeof debug);
+    debug.db[0] = 0x1234;
+    other = with_field(before, "debugregs", g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, &debug, sizeof debug, 1));
+    load(r->cpus[1], other);
+    vcpu_free(g_steal_pointer(&r->cpus[1]));
+    rig_add_cpu(r, 1, FALSE, 0);
+    after = save(r->cpus[1]);
+    for (guint i = 0; i < G_N_ELEMENTS(same); i++)
+        assert_same(before, after, same[i]);
+}
+
 static Rig *move_to_new(Rig *from)
 {
     static const char *const same[] = { "regs", "sregs", "xcrs", "debugregs", "events", "mp-state", "xsave" };
@@ -591,6 +617,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vcpu-state/reset-vector", test_reset_vector);
     g_test_add_func("/vcpu-state/long64", test_long64);
     g_test_add_func("/vcpu-state/reset", test_reset);
+    g_test_add_func("/vcpu-state/replug-loaded", test_replug_loaded);
     g_test_add_func("/vcpu-state/move", test_move);
     g_test_add_func("/vcpu-state/xsave-untouched", test_xsave_untouched);
     g_test_add_func("/vcpu-state/bad-records", test_bad_records);

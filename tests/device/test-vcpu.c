@@ -5,6 +5,7 @@
  * Guests are a few bytes of flat 32-bit code that any host's KVM can execute or emulate (docs/design/testing.md
  * section 2); each is written out beside its instructions.
  */
+#include "../../kvm/irq.h"
 #include "vm-rig.h"
 
 #include <dirent.h>
@@ -601,6 +602,44 @@ static void test_replug(void)
     g_assert_cmpuint(rig_ram32(r, 0x2004), ==, 50);
 }
 
+/* What was prepared is taken up, without another descriptor and whatever the guest sent there meanwhile; wrong guesses are few. */
+static void test_prepared(void)
+{
+    static const guint32 early[] = { 0x4400, 0x4500, 0x4699 }; /* NMI, INIT, SIPI */
+    g_autoptr(Rig) r = NULL;
+    MsiVector *msi;
+    VcpuModel  model;
+    guint      fds;
+
+    if (!rig_have_kvm())
+        return;
+    r = rig_new();
+    code_count(r);
+    RIG_CODE_AT(r, RIG_CODE + 0x100, 0xff, 0x05, 0x04, 0x20, 0x00, 0x00, 0xeb, 0xfe); /* incl 0x2004; jmp . */
+    rig_add_cpu(r, 0, TRUE, RIG_CODE);
+    vm_run(r->vm);
+    rig_wait_for(r, &r->count, 1);
+    model = rig_model(r);
+    msi_vector_free(msi_vector_new(r->vm, "guest")); /* what the first one opens stays */
+    fds = entries_in("/proc/self/fd");
+    vcpu_prepare(r->vm, 1, &model);
+    g_assert_cmpuint(entries_in("/proc/self/fd"), ==, fds + 1);
+    vcpu_prepare(r->vm, 1, &model); /* it is there */
+    g_assert_cmpuint(entries_in("/proc/self/fd"), ==, fds + 1);
+    msi = msi_vector_new(r->vm, "guest");
+    for (guint i = 0; i < G_N_ELEMENTS(early); i++) {
+        msi_vector_set(msi, 0xfee01000, early[i], FALSE); /* for APIC id 1, before there is such a CPU */
+        msi_vector_fire(msi);
+    }
+    msi_vector_free(msi);
+    rig_add_cpu(r, 1, TRUE, RIG_CODE + 0x100);
+    g_assert_cmpuint(entries_in("/proc/self/fd"), ==, fds + 1);
+    rig_wait_for(r, (gint *)(gpointer)(r->ram + 0x2004), 1); /* it starts where it shall */
+    for (guint id = 10; id < 30; id++)
+        vcpu_prepare(r->vm, id, &model);
+    g_assert_cmpuint(entries_in("/proc/self/fd"), <=, fds + 5);
+}
+
 static void test_replug_other_model(void)
 {
     g_autoptr(Rig) r = NULL;
@@ -628,6 +667,11 @@ static void test_replug_other_model(void)
     g_assert_no_error(error);
     vcpu_free(v);
     v = vcpu_new(r->vm, 4, 4, &model, &error); /* never ran: any model */
+    g_assert_no_error(error);
+    vcpu_free(v);
+    vcpu_prepare(r->vm, 5, &model);
+    model.n_cpuid--;
+    v = vcpu_new(r->vm, 5, 5, &model, &error); /* prepared for another: any model too */
     g_assert_no_error(error);
     vcpu_free(v);
 }
@@ -719,6 +763,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vcpu/bad-memory", test_bad_memory);
     g_test_add_func("/vcpu/many", test_many);
     g_test_add_func("/vcpu/replug", test_replug);
+    g_test_add_func("/vcpu/prepared", test_prepared);
     g_test_add_func("/vcpu/replug-other-model", test_replug_other_model);
     g_test_add_func("/vcpu/bad-id", test_bad_id);
     g_test_add_func("/vcpu/cost", test_cost);
