@@ -21,6 +21,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import blk
+import hotplug
 import measure
 import monitor
 import net
@@ -193,6 +194,7 @@ def plugs(table, mons, tmp, runs):
               {m.name: "%.0f ms, %.1f MB" % tuple(median(v) for v in zip(*((t, r / 1024) for t, r in seen[m.name, "many"]))) for m in mons})
     row("`device_add` of a CPU, guest halted", "0.3 ms", "cpu")
     row("`device_del` to DEVICE_DELETED, slot controlled by the guest and off", "1 ms", "off")
+    hotplug.rows(table, mons, tmp, runs, guest_of)
 
 
 def disks(table, mons, tmp, runs):

@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import hotplug
 import measure
 import monitor
 import net
@@ -63,6 +64,7 @@ def plugging(mon, tmp, kvm):
     else:
         skip("user instructions of device_add", "no valgrind: tests/fetch-peers valgrind could not get it")
     at_most("resident KiB, 200 root ports and 200 virtio-rng-pci", measure.many_devices(mon, tmp)[1], 12 << 10)
+    hotplug.limits(mon, tmp, GUEST, at_most)
 
 
 def packets(mon, tmp, kvm):

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * guest.S - the bench's guest: writes '@' to COM1, causes COUNT exits of one kind or reads from a disk (guest-disk.c), writes '!' and
- * halts. '?' instead: the disk did not do as it should.
+ * halts. '?' instead: the disk did not do as it should. Of the last kind it plays a driver's part in hot plugging: COUNT is the
+ * configuration address (0xcf8) of a root port, whose slot it powers on when something comes ('+' on COM1 then), and off again when the
+ * button is pressed ('-' just before).
  *
  * The same 32-bit code is a PVH kernel (guest.elf, at 1 MiB) and, with -DROM, a 64 KiB firmware that ends in a reset
  * vector (guest.rom), for machines that start there. It has no interrupts, and a stack for the disk only. Kind, count,
@@ -51,6 +53,58 @@ mmio:
     movl 0xfed1f000, %eax       /* nobody's on any of the machines */
     loop mmio
     jmp done
+
+    .macro config_read address  /* to EAX; DX is the data port then */
+    movl \address, %eax
+    movw $0xcf8, %dx
+    outl %eax, %dx
+    movw $0xcfc, %dx
+    inl %dx, %eax
+    .endm
+    .macro say character
+    movw $COM1, %dx
+    movb \character, %al
+    outb %al, %dx
+    .endm
+slot:                           /* EBP: the port's configuration; EDI: slot control and, above it, status */
+    movl %ecx, %ebp
+    leal 0x34(%ebp), %edi
+    config_read %edi
+1:  movzbl %al, %esi            /* the next capability */
+    leal (%ebp, %esi), %edi
+    config_read %edi
+    cmpb $0x10, %al             /* PCI Express */
+    je 2f
+    shrl $8, %eax
+    jmp 1b
+2:  addl $0x18, %edi
+    say $'!'
+poll:
+    config_read %edi
+    testl $0x190000, %eax       /* button, presence changed, command completed */
+    jz poll
+    movl %eax, %ebx
+    shrl $16, %eax
+    movw $0xcfe, %dx
+    outw %ax, %dx               /* seen */
+    testl $0x400000, %ebx       /* presence */
+    jz poll
+    testl $0x400, %ebx          /* power is off */
+    jnz power_on
+    testl $0x10000, %ebx
+    jz poll
+    say $'-'
+    movw $0x0700, %ax           /* power and lamp off */
+    movw $0xcfc, %dx
+    outw %ax, %dx
+    jmp poll
+power_on:
+    movw $0x0100, %ax           /* power and lamp on */
+    movw $0xcfc, %dx
+    outw %ax, %dx
+    say $'+'
+    jmp poll
+
 disk:
     movl $0x80000, %esp
     pushl bytes
@@ -70,7 +124,7 @@ done:
 
     .balign 16
 kinds:
-    .long out_unclaimed, in_lsr, config, mmio, disk
+    .long out_unclaimed, in_lsr, config, mmio, disk, slot
     .ascii "BENCHARG"
 kind:
     .long 0

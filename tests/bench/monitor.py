@@ -23,6 +23,7 @@ import time
 MAGIC = b"BENCHARG"
 KINDS = {"unclaimed port": 0, "serial LSR": 1, "PCI config": 2, "MMIO": 3}
 DISK_READS = 4  # and what no exit is counted of
+SLOT = 5  # the guest serves a root port's slot
 CAPS = b'{"execute":"qmp_capabilities"}\n'
 VCPU = re.compile(r"CPU \d+|vcpu")
 now = time.monotonic
@@ -204,6 +205,7 @@ class Backplane:
     guest = "guest.elf"
     native, native_words = {"native-hotplug": True}, []  # what has the guest control a root port's slot: a property, words of the command line
     memory = "memory-backend-ram"  # of Linux guests; QEMU's is of that kind too
+    tap = {}  # what netdev_add of a tap wants besides
 
     def __init__(self):
         self.binary = os.environ.get("BACKPLANED", "./backplaned")
@@ -257,6 +259,7 @@ class Backplane:
 class Qemu:
     """Debian's package: what is installed, or what tests/fetch-peers unpacked."""
     guest = "guest.rom"
+    tap = {"script": "no", "downscript": "no"}
     native = {}
     native_words = ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
 

@@ -49,7 +49,7 @@ class Guest:
         os.makedirs(folder, exist_ok=True)
         linux = backplane._find_linux()
         initrd, modules = backplane.with_modules(linux, folder, *MODULES, files=netpeer.netload_files())
-        run = [*modules, "chmod 755 /net/netload", "ip addr add %s/24 dev eth0" % own, "ip link set eth0 up",
+        run = [*modules, "ip addr add %s/24 dev eth0" % own, "ip link set eth0 up",
                "nc %s %d|sh 2>&1|nc %s %d" % (self.host, SHELL + number, self.host, SHELL + number)]
         kernel = {"kernel": linux.kernel, "initrd": initrd,
                   "append": linux.words + " run=" + ";".join(run).replace(" ", ",")}
