@@ -5,6 +5,8 @@
 from backplane import *
 from linuxguest import guest_until
 
+LONG = bool(os.environ.get("TEST_LONG"))
+ROUNDS = int(os.environ.get("TEST_ROUNDS", 200))  # of the long form
 CPU = "/sys/devices/system/cpu"
 
 
@@ -126,6 +128,35 @@ def _(c):
         c.equal(complaints(m.console.run("dmesg -r")), [], "complaints of the kernel after a reset")
         remove(m, "three", timeout=60000)
         m.quit()
+
+
+if LONG:
+    @case("%d rounds of both together, under load" % ROUNDS)
+    def _(c):
+        with boot(c, cpus=2, max_cpus=5, words="memhp_default_state=online_movable") as m:
+            # Something to do for all CPUs that there are, and for memory wherever it is.
+            m.console.run("mkdir /big; mount -t tmpfs x /big; for i in 0 1 2; do (while :; do dd if=/dev/urandom of=/big/$i bs=64k count=200 2> /dev/null; "
+                          "md5sum /big/$i > /dev/null; done) & done")
+            small, fds = guest_kib(m), None
+            for turn in range(ROUNDS):
+                cpus = [2, 3, 4] if turn % 2 else [4, 2, 3]
+                for n in cpus:
+                    add_cpu(m, n)
+                add_memory(m, "one", 128 * MIB)
+                c.equal(online(m), "0-4", "CPUs online")
+                if turn % 3 == 0:
+                    m.console.run("echo 0 > %s/cpu%d/online" % (CPU, cpus[0]))
+                for n in cpus[turn % 3:] + cpus[:turn % 3]:
+                    remove(m, "cpu%d" % n)
+                remove(m, "one", timeout=60000)
+                m("object-del", id="of-one")
+                guest_until(m, "[ $(awk '/MemTotal/ {print $2}' /proc/meminfo) -le %d ]" % (small + 1024), "the guest has what it had")
+                c.equal(online(m), "0-1", "CPUs online after they are gone")
+                fds = fds or m.fds()
+                c.equal((turn, m.fds()), (turn, fds), "descriptors of the daemon")
+            c.equal(m("query-unplug-jobs"), {"jobs": []}, "requests")
+            c.equal(complaints(m.console.run("dmesg -r")), [], "complaints of the kernel")
+            m.quit()
 
 
 main()

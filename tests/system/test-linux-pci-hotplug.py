@@ -1,17 +1,27 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Disks and sources of random numbers come and go in a running Linux, on pcie.0 and behind root ports: by ACPI, and by the
-native slots of PCI Express, which take the driver six seconds from the button to the end.
+"""Disks, network cards and sources of random numbers come and go in a running Linux, on pcie.0 and behind root ports: by ACPI, and by
+the native slots of PCI Express, which take the driver six seconds from the button to the end.
 
 A few rounds in `make check`, two hundred in `make check-long`.
 """
+
+import ctypes
+import fcntl
+import struct
 
 from backplane import *
 from linuxguest import boot_linux, come_up, guest_until, VIRTIO_PCI
 
 LONG = bool(os.environ.get("TEST_LONG"))
-MODULES = (*VIRTIO_PCI, "virtio_blk", "rng-core", "virtio-rng")
-PORTS = {"rp0": {}, "rp1": {}, "native0": {"native-hotplug": True}, "native1": {"native-hotplug": True}, "native2": {"native-hotplug": True}}
+ROUNDS = int(os.environ.get("TEST_ROUNDS", 200))  # of the long form
+MODULES = (*VIRTIO_PCI, "virtio_blk", "rng-core", "virtio-rng", "failover", "net_failover", "virtio_net")
+PORTS = {"rp0": {}, "rp1": {}, "native0": {"native-hotplug": True}, "native1": {"native-hotplug": True}, "native2": {"native-hotplug": True},
+         "rp2": {}}
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8914, 0x8916, 0x891c
+# This process and its daemons are in a network namespace of their own, for the interfaces of the cards.
+HAVE_NETWORK = os.geteuid() == 0 and os.path.exists("/dev/net/tun") and ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0
 
 
 class Disk:
@@ -44,6 +54,32 @@ class Rng:
         guest_until(m, "ls -d %s 2> /dev/null | grep -q virtio" % path, "a driver at " + where)
         m.c.equal(m.console.run("readlink %s | grep -o '[a-z_]*rng$'; dd if=/dev/hwrng bs=32 count=1 2> /dev/null | wc -c" % path).split(),
                   ["virtio_rng", "32"], "random numbers from " + where)
+
+
+class Nic:
+    """A card on a tap interface of its own network, 10.7.N.0/24."""
+    driver, count = "virtio-net-pci", 0
+
+    def __init__(self, m, name):
+        Nic.count += 1
+        self.number, self.mac = Nic.count, "52:54:00:07:00:%02x" % Nic.count
+        self.tap = "hot%d" % self.number
+        m("netdev_add", type="tap", id="of-" + name, ifname=self.tap)
+        self.up()
+        self.props = {"netdev": "of-" + name, "mac": self.mac}
+
+    def up(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            for request, value in ((SIOCSIFADDR, "10.7.%d.1" % self.number), (SIOCSIFNETMASK, "255.255.255.0")):
+                fcntl.ioctl(s, request, struct.pack("16sHH4s8x", self.tap.encode(), socket.AF_INET, 0, socket.inet_aton(value)))
+            fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sH14x", self.tap.encode(), 0x41))
+
+    def check(self, m, where):
+        path = "/sys/bus/pci/devices/%s/virtio*/net/*" % where
+        guest_until(m, "ls -d %s 2> /dev/null | grep -q net" % path, "a network card at " + where)
+        m.console.run("i=$(basename %s); ip addr add 10.7.%d.2/24 dev $i; ip link set $i up" % (path, self.number))
+        m.c.equal(m.console.run("cat %s/address" % path).strip(), self.mac, "the address at " + where)
+        guest_until(m, "ping -c 1 -W 1 10.7.%d.1 > /dev/null" % self.number, "an answer through the card at " + where)
 
 
 class Thing:
@@ -113,14 +149,16 @@ def no_complaints(c, m):
     c.equal(complaints(m.console.run("dmesg -r")), [], "complaints of the kernel")
 
 
-@case("ACPI: disks and rngs on pcie.0 and behind ports, under I/O")
+@case("ACPI: disks, cards and rngs on pcie.0 and behind ports, under I/O")
 def _(c):
     m, _ = boot(c)
     with m:
         things = [Thing(m, "on-root", Disk, "pcie.0", 0x10), Thing(m, "r1", Rng, "pcie.0", 0x1d),
                   Thing(m, "behind", Disk, "rp0"), Thing(m, "r2", Rng, "rp1")]
+        if HAVE_NETWORK:
+            things += [Thing(m, "net-on-root", Nic, "pcie.0", 0x11), Thing(m, "net-behind", Nic, "rp2")]
         fds = None
-        for turn in range(200 if LONG else 3):
+        for turn in range(ROUNDS if LONG else 3):
             for t in things:
                 t.add()
             for t in things:
@@ -155,8 +193,9 @@ def _(c):
     m, load = boot(c)
     with m:
         before = m("query-guest-abi")["fingerprint"]
-        by_button, by_guest, surprise = (Thing(m, "a", Disk, "native0"), Thing(m, "b", Rng, "native1"), Thing(m, "c", Disk, "native2"))
-        for turn in range(200 if LONG else 1):
+        by_button, by_guest, surprise = (Thing(m, "a", Disk, "native0"), Thing(m, "b", Nic if LONG and HAVE_NETWORK else Rng, "native1"),
+                                         Thing(m, "c", Disk, "native2"))
+        for turn in range(ROUNDS if LONG else 1):
             waits = turn % 20 == 0  # six seconds
             things = [by_button, by_guest, surprise] if waits else [by_guest, surprise]
             for t in things:
