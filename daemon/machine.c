@@ -453,25 +453,14 @@ static int device_open_fdset(gpointer user, gint64 set, int flags, GError **erro
     return qmp_server_fdset_open(((Machine *)user)->server, set, flags, error);
 }
 
-/* ---- the end of an unplug request: told after the reply to the command that caused it ---- */
+/* ---- the end of an unplug request ----
+ *
+ * What a command has ended is told after its reply. But before the next command of any client runs, or that could ask for the
+ * device again, or use its id for another one, and its client would take the news for news of that. */
 
 typedef struct {
-    Machine *m;
-    char    *id, *path, *reason; /* REASON: the device stays */
+    char *id, *path, *reason; /* REASON: the device stays */
 } Unplugged;
-
-static gboolean send_unplugged(gpointer user)
-{
-    Unplugged *u = user;
-
-    if (u->m->quitting)
-        return G_SOURCE_REMOVE;
-    if (u->reason)
-        qmp_event_device_unplug_guest_error(u->m->server, u->id, u->path, u->reason);
-    else
-        qmp_event_device_deleted(u->m->server, u->id, u->path);
-    return G_SOURCE_REMOVE;
-}
 
 static void unplugged_free(gpointer user)
 {
@@ -483,12 +472,36 @@ static void unplugged_free(gpointer user)
     g_free(u);
 }
 
+void machine_tell_unplugged(gpointer machine)
+{
+    Machine *m = machine;
+    Unplugged *u;
+
+    while ((u = g_queue_pop_head(&m->unplugged))) {
+        if (u->reason && !m->quitting)
+            qmp_event_device_unplug_guest_error(m->server, u->id, u->path, u->reason);
+        else if (!m->quitting)
+            qmp_event_device_deleted(m->server, u->id, u->path);
+        unplugged_free(u);
+    }
+}
+
+static gboolean tell_due(gpointer user)
+{
+    ((Machine *)user)->unplugged_source = 0;
+    machine_tell_unplugged(user);
+    return G_SOURCE_REMOVE;
+}
+
 static void tell_unplugged(gpointer user, const char *id, const char *path, const char *reason)
 {
+    Machine *m = user;
     Unplugged *u = g_new(Unplugged, 1);
 
-    *u = (Unplugged){ user, g_strdup(id), g_strdup(path), g_strdup(reason) };
-    g_idle_add_full(G_PRIORITY_DEFAULT, send_unplugged, u, unplugged_free);
+    *u = (Unplugged){ g_strdup(id), g_strdup(path), g_strdup(reason) };
+    g_queue_push_tail(&m->unplugged, u);
+    if (!m->unplugged_source)
+        m->unplugged_source = g_idle_add_full(G_PRIORITY_DEFAULT, tell_due, m, NULL);
 }
 
 static void device_gone(gpointer user, const char *id, const char *path)
@@ -599,6 +612,9 @@ void machine_free(Machine *m)
     device_set_free(m->devices);
     vm_free(m->vm);
     rtc_change_free(m->rtc_change);
+    if (m->unplugged_source)
+        g_source_remove(m->unplugged_source);
+    g_queue_clear_full(&m->unplugged, unplugged_free);
     g_main_loop_unref(m->loop);
     g_free(m->name);
     g_free(m);

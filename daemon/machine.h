@@ -31,6 +31,8 @@ struct Machine {
     guint      guest_wants;      /* atomic, machine.c: what the guest asked for and the main thread has not done */
     gint       debug_exit;       /* atomic: the status by which the guest ends the daemon; 0: it does not */
     struct RtcChange *rtc_change; /* atomic: the latest that nobody was told of, or NULL */
+    GQueue     unplugged;        /* ended requests that nobody was told of */
+    guint      unplugged_source; /* 0: none is due */
     RebootAction   on_reboot;    /* set-action */
     ShutdownAction on_shutdown;
     PanicAction    on_panic;
@@ -50,6 +52,9 @@ void     machine_quit(Machine *m, gboolean guest, ShutdownCause reason, int stat
 
 /* A plug command fits any state but the last ones: refused naming the state. */
 gboolean machine_check_alive(Machine *m, const char *command, GError **error);
+
+/* Before each command: MACHINE's news of devices that are gone or stay. */
+void     machine_tell_unplugged(gpointer machine);
 
 /* Whether there is a guest that could answer: it was started, and is not over. */
 gboolean machine_guest_alive(const Machine *m);

@@ -342,6 +342,7 @@ static int run(Options *o, Service *service)
         .rows = qmp_commands,
         .n_rows = qmp_n_commands,
         .ctx = m,
+        .before_command = machine_tell_unplugged,
         .package = "backplane-" PACKAGE_VERSION,
         .allowed_uids = (const uid_t *)o->access.uids->data,
         .n_allowed_uids = o->access.uids->len,

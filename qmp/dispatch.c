@@ -157,6 +157,8 @@ void qmp_dispatch(QmpServer *server, QmpSession *session, const QmpCommand *c, G
     Envelope e = { 0 };
     gsize start = reply->len;
 
+    if (server->config.before_command)
+        server->config.before_command(server->config.ctx);
     g_string_append_len(reply, "{\"return\": ", 11);
     if (error || !open_envelope(&e, c->doc, session && session->oob, &error) ||
         !run(server, session, &e, &out, &error)) {

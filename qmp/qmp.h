@@ -60,6 +60,7 @@ typedef struct {
     const QmpCommandRow *rows;
     guint       n_rows;
     gpointer    ctx;               /* handed to the handlers: the Machine */
+    void      (*before_command)(gpointer ctx); /* or NULL: events that it sends come before the reply of the command to be run */
     const char *package;           /* "backplane-X.Y.Z" */
     const uid_t *allowed_uids;     /* peer check; n 0: root and our own uid */
     guint       n_allowed_uids;

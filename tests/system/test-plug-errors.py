@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What can not be plugged, unplugged, or started: each refusal names the thing, what was given and what is possible, and
 leaves nothing behind: no descriptor, thread, memory, file, or change of the machine."""
+import json
 import os
 import struct
 import subprocess
@@ -453,6 +454,24 @@ def shared():
     d = Daemon()
     build_machine(d.c)
     return d
+
+
+@test
+def the_end_of_a_device_is_told_before_another_has_its_name(_):
+    """Commands that were sent together: what the first has ended is told before the second is answered, to whomever."""
+    with Daemon() as d:
+        build_machine(d.c, cpus=1)
+        with d.client() as other:
+            for _ in range(20):
+                d.c.call("device_add", driver="virtio-rng-pci", id="x")
+                d.c.send(b"".join(json.dumps({"execute": name, "arguments": arguments}).encode() for name, arguments in (
+                    ("device_del", {"id": "x"}), ("device_add", {"driver": "virtio-rng-pci", "id": "x"}), ("device_del", {"id": "x"}), ("query-name", {}))))
+                got = [d.c.message() for _ in range(6)]
+                assert [m.get("event", "return" if "return" in m else m) for m in got] == \
+                    ["return", "DEVICE_DELETED", "return", "return", "DEVICE_DELETED", "return"], got
+                other.call("query-name")
+                assert [e["event"] for e in other.events] == ["DEVICE_DELETED"] * 2, other.events
+                other.events.clear()
 
 
 if __name__ == "__main__":
