@@ -214,7 +214,7 @@ class Run:
                 open_section = l["section"]
             elif l.section == "done":
                 open_section = None
-        if open_section and open_section != "wait":
+        if open_section and open_section not in ("serve", "wait"):
             bad.append("section %s was not finished" % open_section)
         return bad
 
@@ -363,9 +363,10 @@ def selftest():
         text = f.read()
     check_values()
     runs = parse_runs(text)
-    assert len(runs) == 2, len(runs)
+    assert len(runs) == 3, len(runs)
     check_full_run(runs[0])
     check_broken_run(runs[1])
+    check_served_run(runs[2])
     check_pieces(text)
     print("ok: %d runs, %d lines" % (len(runs), sum(len(r.all) for r in runs)))
 
@@ -409,6 +410,16 @@ def check_broken_run(run):
     assert run.end is None and len(bad) == 4, bad
     assert any("loop_data=bad" in b for b in bad) and any(b.startswith("fault ") for b in bad)
     assert any(b.startswith("mem-bad") for b in bad) and "section serial was not finished" in bad
+
+
+def check_served_run(run):
+    """Hotplug, orders and their answers; the run ended within the loop that serves."""
+    assert run.problems() == [] and run.end == "poweroff" and run.sections_done == []
+    assert [l["n"] for l in run.lines("sci")] == [l["n"] for l in run.lines("sci-done")] == list(range(1, 8))
+    assert run.one("cpuhp-inserted")["started"] == 1 and run.one("cpuhp-removed")["present"] == 0
+    assert run.one("memhp-inserted")["wrong"] == 0 and run.one("slot-inserted")["link"] == 1
+    assert run.one("sci")["pm1"] == 0x100 and [l["n"] for l in run.lines("ready")] == list(range(7))
+    assert len(run.pci["03:00.0"]["config"]) == 64
 
 
 def check_pieces(text):

@@ -23,7 +23,7 @@ flags="-std=gnu17 -O2 -ffreestanding -fno-builtin -fno-pic -fno-pie -fno-stack-p
     -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes"
 both="string console options clock map acpi madt smbios cpu memmap fwcfg pci serial rtc end main"
 only32="boot"
-only64="trap lapic irq smp cpuhp"
+only64="trap lapic irq smp cpuhp memhp pcihp slot sci orders serve"
 asm="entry isr"
 
 rm -rf "$tmp"

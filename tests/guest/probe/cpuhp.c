@@ -6,7 +6,7 @@
  * Command 0 moves the selector to the next processor with an event, so it must not be written
  * while walking: only once before, for "data returns the selector" to tell where the list ends.
  */
-#include "probe.h"
+#include "hotplug.h"
 
 #define HP_SELECTOR 0xcd8 /* write; reads as 0 in the modern interface */
 #define HP_FLAGS 0xcdc
@@ -20,7 +20,7 @@
 #define CLEAR_REMOVE 0x04
 #define EJECT 0x08
 
-enum { CMD_NEXT_EVENT = 0, CMD_ARCH_ID = 3 };
+enum { CMD_NEXT_EVENT = 0, CMD_OST_EVENT = 1, CMD_OST_STATUS = 2, CMD_ARCH_ID = 3 };
 
 #define MAX_POSSIBLE 1024
 
@@ -72,33 +72,57 @@ static u32 count_present(u32 possible)
     return present;
 }
 
-/* Started before the event is cleared: a test that sees it cleared may count on the processor. */
+static void ost(u32 sel, u32 event, u32 status)
+{
+    outl(HP_SELECTOR, sel);
+    outb(HP_COMMAND, CMD_OST_EVENT);
+    outl(HP_DATA, event);
+    outb(HP_COMMAND, CMD_OST_STATUS);
+    outl(HP_DATA, status);
+}
+
+/*
+ * Started before the event is cleared: a test that sees it cleared may count on the processor. The
+ * slot's former occupant may have gone without a word.
+ */
 static void inserted(u32 sel)
 {
     u32 arch_id = arch_id_of(sel);
     struct cpu *cpu = cpu_find(arch_id, true);
-    bool ok = cpu && smp_start(cpu);
+    bool ok;
 
+    if (cpu)
+        cpu->online = 0;
+    ok = cpu && smp_start(cpu);
     if (cpu)
         cpu->flags = 1;
     outb(HP_FLAGS, CLEAR_INSERT);
-    emit("cpuhp-inserted sel=%u arch_id=%u started=%u\n", sel, arch_id, ok);
+    emit("cpuhp-inserted sel=%u arch_id=%u started=%u", sel, arch_id, ok);
+    if (ok)
+        smp_print_ids(cpu);
+    emit("\n");
 }
 
-/* As an operating system does: stop using it, then acknowledge, then let it go. */
-static void removing(u32 sel)
+/* As an operating system does: stop using it, then let it go. */
+void cpuhp_eject(u32 sel)
 {
+    bool present = flags_of(sel) & FLAG_PRESENT;
     u32 arch_id = arch_id_of(sel);
     struct cpu *cpu = cpu_find(arch_id, false);
 
-    if (cpu) {
+    if (cpu && present)
         smp_park(cpu);
-        cpu->flags = 0;
-    }
-    outb(HP_FLAGS, CLEAR_REMOVE);
+    if (cpu && cpu->apic_id != lapic_id())
+        cpu->flags = cpu->online = 0;
     outb(HP_FLAGS, EJECT);
     emit("cpuhp-removed sel=%u arch_id=%u present=%u\n", sel, arch_id,
          flags_of(sel) & FLAG_PRESENT);
+}
+
+static void removing(u32 sel)
+{
+    outb(HP_FLAGS, CLEAR_REMOVE);
+    cpuhp_eject(sel);
 }
 
 static void handle_events(u32 possible)
@@ -139,6 +163,51 @@ static void wait_present(u32 possible)
     emit("cpuhp-waited present=%u target=%u status=%s\n", present, options.cpuhp_wait,
          present == options.cpuhp_wait ? "ok" : "timeout");
     smp_section();
+}
+
+/* ---- by the SCI ------------------------------------------------------------------------------ */
+
+/* Taking notice, then what the temper is. */
+static void asked(u32 sel)
+{
+    outb(HP_FLAGS, CLEAR_REMOVE);
+    emit("cpuhp-asked sel=%u\n", sel);
+    if (temper == WILLING) {
+        ost(sel, OST_EJECT_REQUEST, OST_EJECT_IN_PROGRESS);
+        cpuhp_eject(sel);
+    } else if (temper == REFUSE) {
+        ost(sel, OST_EJECT_REQUEST, OST_IN_USE);
+        emit("cpuhp-refused sel=%u\n", sel);
+    }
+}
+
+/* The way of AML: from event to event by the command for it, until none is left. */
+bool cpuhp_gpe(void)
+{
+    u32 n = 0;
+
+    if (!switch_to_modern())
+        return false;
+    for (; n < 2 * MAX_POSSIBLE; n++) {
+        outb(HP_COMMAND, CMD_NEXT_EVENT);
+        u32 sel = inl(HP_DATA);
+        u8 flags = inb(HP_FLAGS);
+        if (flags & FLAG_INSERT) {
+            inserted(sel);
+            ost(sel, OST_DEVICE_CHECK, OST_SUCCESS);
+        } else if (flags & FLAG_REMOVE) {
+            asked(sel);
+        } else {
+            break;
+        }
+    }
+    return n > 0;
+}
+
+void cpuhp_status(void)
+{
+    if (switch_to_modern())
+        print_all(count_possible());
 }
 
 void cpuhp_section(void)

@@ -39,17 +39,21 @@ static u32 isa_pin(u32 irq)
  * Bus default means edge and active high for ISA. The destination goes in first: with the lower
  * half the pin is open.
  */
-static void route(u32 irq, u8 vector)
+void ioapic_route(u32 gsi, u8 vector, u16 flags)
 {
-    u16 flags = acpi.isa_flags[irq];
-    u32 low = vector;
+    u32 low = vector, pin = gsi - acpi.ioapic_gsi;
 
     if ((flags & 3) == 3)
         low |= PIN_ACTIVE_LOW;
     if ((flags >> 2 & 3) == 3)
         low |= PIN_LEVEL;
-    ioapic_write(IOAPIC_PIN(isa_pin(irq)) + 1, lapic_id() << 24);
-    ioapic_write(IOAPIC_PIN(isa_pin(irq)), low);
+    ioapic_write(IOAPIC_PIN(pin) + 1, lapic_id() << 24);
+    ioapic_write(IOAPIC_PIN(pin), low);
+}
+
+static void route(u32 irq, u8 vector)
+{
+    ioapic_route(acpi.isa_gsi[irq], vector, acpi.isa_flags[irq]);
 }
 
 static void unroute(u32 irq)

@@ -23,6 +23,7 @@ static void (*const section_fns[SECTION_COUNT])(void) = {
     [SECTION_irq] = LONG_MODE_ONLY(irq_section),
     [SECTION_smp] = LONG_MODE_ONLY(smp_section),
     [SECTION_cpuhp] = LONG_MODE_ONLY(cpuhp_section),
+    [SECTION_serve] = LONG_MODE_ONLY(serve_section),
     [SECTION_wait] = wait_section,
 };
 
@@ -64,6 +65,21 @@ static void read_line(char *line, u32 size)
     line[n] = 0;
 }
 
+/* The loops that take lines are sections too, but not of a line. */
+void run_line(const char *line)
+{
+    options_parse(line, true);
+    options.sections &= ~(1u << SECTION_wait | 1u << SECTION_serve);
+    if (!options.sections && !options.end[0]) {
+        emit("error unknown_line=");
+        emit_quoted(line, 512);
+        emit("\n");
+    }
+    run_sections();
+    if (options.end[0])
+        end_run(options.end);
+}
+
 /* Never returns: `end=HOW` is the way out. */
 void wait_section(void)
 {
@@ -72,16 +88,7 @@ void wait_section(void)
     for (u32 n = 0;; n++) {
         emit("ready n=%u\n", n);
         read_line(line, sizeof line);
-        options_parse(line, true);
-        options.sections &= ~(1u << SECTION_wait);
-        if (!options.sections && !options.end[0]) {
-            emit("error unknown_line=");
-            emit_quoted(line, sizeof line);
-            emit("\n");
-        }
-        run_sections();
-        if (options.end[0])
-            end_run(options.end);
+        run_line(line);
     }
 }
 

@@ -14,7 +14,7 @@ const char *const section_names[SECTION_COUNT] = {SECTION_LIST(SECTION_NAME)};
 void options_defaults(void)
 {
     options = (struct options){
-        .sections = (1u << SECTION_COUNT) - 1 - (1u << SECTION_wait),
+        .sections = (1u << SECTION_COUNT) - 1 - (1u << SECTION_wait) - (1u << SECTION_serve),
         .work = 1000,
         .cpuhp_timeout = 60,
         .end = "poweroff",
@@ -75,7 +75,7 @@ static void parse_word(const char *w)
     const char *v;
 
     if ((v = str_after(w, "probe="))) {
-        options.sections = 0;
+        options.sections &= 1u << SECTION_serve; /* a word of its own */
         select_list(v);
     } else if ((v = str_after(w, "end="))) {
         str_copy(options.end, v, sizeof options.end);
@@ -93,6 +93,10 @@ static void parse_word(const char *w)
         options.x2apic = true;
     } else if (str_equal(w, "sci")) {
         options.sci = true;
+    } else if (str_equal(w, "slots=intx")) {
+        options.slot_intx = true;
+    } else if (str_equal(w, "serve")) {
+        options.sections |= 1u << SECTION_serve;
     }
 }
 

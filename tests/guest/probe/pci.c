@@ -88,21 +88,39 @@ static void enqueue(u32 bus)
     queue[queued++] = (u8)bus;
 }
 
+/* CONFIG gets its first bytes; false, but for the first dword, where there is no function. */
+static bool read_function(u16 bdf, u32 *config, u32 dwords)
+{
+    config[0] = pci_read32(bdf, 0);
+    if ((config[0] & 0xffff) == 0xffff)
+        return false;
+    for (u32 i = 1; i < dwords; i++) {
+        config[i] = pci_read32(bdf, (u8)(i * 4));
+    }
+    return true;
+}
+
+bool pci_report(u16 bdf)
+{
+    u32 config[64], dwords = options.pci_full ? 64 : 16;
+
+    if (!read_function(bdf, config, dwords))
+        return false;
+    print_function(bdf, config, dwords);
+    return true;
+}
+
 /* The header type, or -1 where there is no function. */
 static int visit(u16 bdf)
 {
     u32 config[64], dwords = options.pci_full ? 64 : 16;
     u8 hdr;
 
-    config[0] = pci_read32(bdf, 0);
-    if ((config[0] & 0xffff) == 0xffff) {
+    if (!read_function(bdf, config, dwords)) {
         volatile u32 *p = ecam(bdf);
         if (p && *p != config[0])
             stats.present_where_absent++;
         return -1;
-    }
-    for (u32 i = 1; i < dwords; i++) {
-        config[i] = pci_read32(bdf, (u8)(i * 4));
     }
     stats.functions++;
     print_function(bdf, config, dwords);

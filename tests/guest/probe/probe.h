@@ -221,7 +221,7 @@ void *phys_ptr(u64 addr, u64 len);
 /* ---- options.c ------------------------------------------------------------------------------ */
 
 #define SECTION_LIST(X)                                                                            \
-    X(cpuid) X(memmap) X(acpi) X(pci) X(serial) X(rtc) X(irq) X(smp) X(cpuhp) X(wait)
+    X(cpuid) X(memmap) X(acpi) X(pci) X(serial) X(rtc) X(irq) X(smp) X(cpuhp) X(serve) X(wait)
 
 #define SECTION_ENUM(name) SECTION_##name,
 enum section { SECTION_LIST(SECTION_ENUM) SECTION_COUNT };
@@ -231,6 +231,7 @@ struct options {
     u32 sections;        /* bit per enum section */
     bool pci_full;       /* pci=full */
     bool x2apic;         /* apic=x2 */
+    bool slot_intx;      /* slots=intx: native slots interrupt by the port's pin, not by MSI */
     bool sci;            /* sci: wait for a PM timer overflow, up to 2.5 s */
     u16 serial_base;     /* serial=0x2f8 */
     u32 work;            /* work=N */
@@ -306,7 +307,7 @@ void smbios_section(void);
 struct cpu {
     u32 apic_id, uid, flags;
     volatile u32 online, ipis, parked, work_seen;
-    u32 id_leaf1, id_leafb, id_lapic;
+    u32 id_leaf1, id_leafb, id_lapic, id_signature;
 };
 
 extern struct cpu cpus[MAX_CPUS];
@@ -318,6 +319,7 @@ struct cpu *cpu_find(u32 apic_id, bool add);
 bool smp_start(struct cpu *cpu);
 void smp_park(struct cpu *cpu);
 void smp_park_all(void);
+void smp_print_ids(struct cpu *cpu);
 void smp_section(void);
 void ap_main(void);
 
@@ -384,9 +386,13 @@ u32 lapic_id(void);
 void lapic_ipi(u32 apic_id, u32 command);
 
 void irq_section(void);
+/* Opens the pin of GSI to this processor; FLAGS as in a MADT override (polarity, trigger). */
+void ioapic_route(u32 gsi, u8 vector, u16 flags);
 /* Sleep until COM1 has a character, or some 50 ms. */
 void irq_wait_serial(void);
 void cpuhp_section(void);
+/* hotplug.h has what it serves. */
+void serve_section(void);
 #endif
 
 /* ---- the rest ------------------------------------------------------------------------------- */
@@ -397,6 +403,8 @@ void fwcfg_section(void);
 /* Up to max ranges of fw_cfg's e820 table; how many there were. */
 u32 fwcfg_e820(struct range *out, u32 max);
 void pci_section(void);
+/* The lines of one function; false where there is none. */
+bool pci_report(u16 bdf);
 u32 pci_read32(u16 bdf, u8 off);
 void serial_section(void);
 void rtc_section(void);
@@ -405,6 +413,8 @@ u8 rtc_read(u8 index);
 void rtc_write(u8 index, u8 v);
 void wait_section(void);
 void run_sections(void);
+/* Options and sections of an interactive line, and its ending. */
+void run_line(const char *line);
 void end_run(const char *how) __attribute__((noreturn));
 void probe_main(void);
 

@@ -70,6 +70,7 @@ static void identify(struct cpu *cpu)
     cpu->id_leaf1 = cpuid(1, 0).ebx >> 24;
     cpu->id_leafb = leafb_id();
     cpu->id_lapic = lapic_id();
+    cpu->id_signature = cpuid(1, 0).eax;
 }
 
 void ap_main(void)
@@ -166,6 +167,20 @@ static bool ids_agree(const struct cpu *cpu)
     return cpu->id_leaf1 == (cpu->apic_id & 0xff) &&
            (cpu->id_leafb == ~0u || cpu->id_leafb == cpu->apic_id) &&
            cpu->id_lapic == cpu->apic_id;
+}
+
+/* What a processor that came later is: ids, whether of the boot processor's kind; it answers. */
+void smp_print_ids(struct cpu *cpu)
+{
+    u32 before = cpu->ipis;
+
+    print_id("leaf1", cpu->id_leaf1);
+    print_id("leafb", cpu->id_leafb);
+    print_id("lapic", cpu->id_lapic);
+    emit(" signature=%#x ids=%s", cpu->id_signature,
+         ids_agree(cpu) && cpu->id_signature == cpuid(1, 0).eax ? "ok" : "bad");
+    lapic_ipi(cpu->apic_id, ICR_FIXED | VEC_CALL);
+    emit(" ipi=%s", wait_for(&cpu->ipis, before + 1, 5000000) ? "ok" : "bad");
 }
 
 static void start_and_print(struct cpu *cpu)
