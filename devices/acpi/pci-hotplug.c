@@ -201,7 +201,12 @@ static void hear_eject(PciHotplug *h, guint n)
         return;
     pci_slot_eject(&slot);
     LOCK_SCOPE(&h->dev.lock);
-    mirror_slot(h, n); /* something may have stayed */
+    mirror_slot(h, n);
+    /* Something stayed: the guest has forgotten it, and is told of it as of a newcomer. */
+    if (h->occupied[n / 32] & bit_of(n)) {
+        h->up[n / 32] |= bit_of(n);
+        h->again = TRUE;
+    }
 }
 
 static void hear_notice(PciHotplug *h, guint n)
@@ -220,6 +225,15 @@ static void for_each_bit(PciHotplug *h, guint g, guint32 bits, void (*fn)(PciHot
     }
 }
 
+static gboolean take_again(PciHotplug *h)
+{
+    LOCK_SCOPE(&h->dev.lock);
+    gboolean again = h->again;
+
+    h->again = FALSE;
+    return again;
+}
+
 static void hear(gpointer user)
 {
     PciHotplug *h = user;
@@ -230,14 +244,12 @@ static void hear(gpointer user)
     memcpy(ejected, h->ejected, sizeof ejected);
     memset(h->noticed, 0, sizeof h->noticed);
     memset(h->ejected, 0, sizeof h->ejected);
-    gboolean again = h->again;
-    h->again = FALSE;
     g_mutex_unlock(&h->dev.lock);
     for (guint g = 0; g < GROUPS; g++) {
         for_each_bit(h, g, noticed[g], hear_notice);
         for_each_bit(h, g, ejected[g], hear_eject);
     }
-    if (again)
+    if (take_again(h))
         pm_gpe_set(h->dev.set, PCI_HOTPLUG_GPE);
 }
 

@@ -480,6 +480,28 @@ def _(c):
         s.gone("cpu0")
 
 
+@case("a device that another one uses stays when the guest lets go of it; the guest is told that it is there")
+def _(c):
+    with Served(c) as s:
+        s.m("chardev-add", id="null", backend={"type": "null", "data": {}})
+        slots = pci_slots(s)
+        for id, (bus, addr, where, _) in PCI_PLACES.items():
+            s.add("virtio-serial-pci", id, bus=bus, addr=addr)
+            s.saw("pcihp-inserted", slot=slots[id])
+            s.temper("silent")
+            s.ask(id)
+            s.saw("pcihp-asked", slot=slots[id])
+            s.add("virtserialport", "p", bus=id + ".0", chardev="null", name="x")
+            s.temper("willing")
+            c.equal(s.order("eject pci %d" % slots[id]).one("pcihp-removed")["present"], 1, "what the guest lets go of is in use")
+            s.end(id, "DEVICE_UNPLUG_GUEST_ERROR", "in use by device 'p'")
+            s.saw("pcihp-inserted", slot=slots[id], functions=1)
+            s.order("eject pci %d" % slots[id])  # nobody asked
+            s.saw("pcihp-inserted", slot=slots[id], functions=1)
+            s.m("device_del", id="p")
+            s.gone(id)
+
+
 @case("the power button is a fixed event, and leaves hotplug alone")
 def _(c):
     with Served(c) as s:
