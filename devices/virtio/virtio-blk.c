@@ -148,6 +148,7 @@ static void resized(gpointer user, guint64 size)
         set_capacity(blk, size);
 }
 
+/* Whether there is a write cache is the driver's choice until its reset. */
 static void set_writeback(VirtioBlk *blk)
 {
     guint8 on = blk_config(blk)->write_cache == VIRTIO_BLK_PCI_WRITE_CACHE_ON;
@@ -181,6 +182,11 @@ static void fill_config(VirtioBlk *blk)
     }
 }
 
+static void driver_reset(VirtioDevice *vd)
+{
+    set_writeback((VirtioBlk *)vd->dev);
+}
+
 /* A driver that finds FLUSH without CONFIG_WCE takes it that there is a write cache (section 5.2.5.2). */
 static guint64 features(const VirtioBlk *blk)
 {
@@ -204,6 +210,7 @@ static const VirtioDeviceOps blk_ops = {
     .drain = blk_drain,
     .dma = blk_dma,
     .config_written = blk_config_written,
+    .reset = driver_reset,
 };
 
 static const VirtioPciType blk_pci = { .ops = &blk_ops, .class_code = 0x010000 };
@@ -335,7 +342,6 @@ static void blk_reset(Device *dev, ResetKind kind)
 {
     virtio_pci_reset(dev, kind);
     g_byte_array_set_size(((VirtioBlk *)dev)->parked_state, 0);
-    set_writeback((VirtioBlk *)dev);
 }
 
 static void blk_quiesce(Device *dev)

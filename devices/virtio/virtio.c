@@ -301,6 +301,14 @@ static gboolean device_start(VirtioDevice *vd, gboolean restore)
     return TRUE;
 }
 
+/* The driver may see status 0 only when all the rest is as at first. */
+static void reset_end(VirtioDevice *vd)
+{
+    if (vd->ops->reset)
+        vd->ops->reset(vd);
+    regs_reset(vd);
+}
+
 void virtio_stopped(VirtioDevice *vd)
 {
     if (!vd->resetting)
@@ -308,7 +316,7 @@ void virtio_stopped(VirtioDevice *vd)
     vd->live = FALSE;
     queues_stop(vd);
     vd->resetting = FALSE;
-    regs_reset(vd);
+    reset_end(vd);
 }
 
 /* The driver wrote status 0. */
@@ -317,7 +325,7 @@ static void reset_begin(VirtioDevice *vd)
     if (vd->resetting)
         return;
     if (!vd->live) {
-        regs_reset(vd);
+        reset_end(vd);
         return;
     }
     vd->resetting = TRUE;

@@ -105,6 +105,9 @@ typedef struct {
     /* The driver wrote SIZE bytes at OFFSET of the configuration; vd->config has them. NULL: it is
      * read-only. Returns FALSE to take the write back. */
     gboolean (*config_written)(VirtioDevice *vd, guint32 offset, unsigned size);
+    /* The driver has reset the device, and nothing is started any more: what it had written to the configuration goes back to what a
+     * new driver finds. NULL: nothing does. */
+    void (*reset)(VirtioDevice *vd);
 } VirtioDeviceOps;
 
 /* Called on any thread, under any locks but the transport's own leaves: never blocks. */

@@ -246,6 +246,11 @@ static void test_write_cache(void)
     g_assert_cmpuint(config(&d, 32, 1), ==, 0);
     mem_out(&d.t, d.v.device, 1, 1); /* read-only */
     g_assert_cmpuint(config(&d, 0, 8), ==, 2048);
+    go(&d, F(B_FLUSH), 1); /* another driver, which does not know that there is a choice */
+    g_assert_cmpuint(config(&d, 32, 1), ==, 1);
+    go(&d, F(B_FLUSH) | F(B_WCE), 1);
+    mem_out(&d.t, d.v.device + 32, 0, 1);
+    g_assert_cmpuint(config(&d, 32, 1), ==, 0);
     device_set_reset(d.t.set, RESET_COLD); /* back to the resolved configuration */
     g_auto(VirtioTest) v = vt_open(&d.t, SLOT);
     g_assert_cmpuint(mem_in(&d.t, v.device + 32, 1), ==, 1);
