@@ -363,10 +363,11 @@ def selftest():
         text = f.read()
     check_values()
     runs = parse_runs(text)
-    assert len(runs) == 3, len(runs)
+    assert len(runs) == 4, len(runs)
     check_full_run(runs[0])
     check_broken_run(runs[1])
     check_served_run(runs[2])
+    check_driven_run(runs[3])
     check_pieces(text)
     print("ok: %d runs, %d lines" % (len(runs), sum(len(r.all) for r in runs)))
 
@@ -420,6 +421,16 @@ def check_served_run(run):
     assert run.one("memhp-inserted")["wrong"] == 0 and run.one("slot-inserted")["link"] == 1
     assert run.one("sci")["pm1"] == 0x100 and [l["n"] for l in run.lines("ready")] == list(range(7))
     assert len(run.pci["03:00.0"]["config"]) == 64
+
+
+def check_driven_run(run):
+    """Orders about PCI and virtio, obeyed while it waited for lines."""
+    assert run.problems() == [] and run.end == "poweroff", run.problems()
+    assert [l["bdf"] for l in run.lines("pci-bar")] == ["00:01.0", "01:00.0", "00:03.0", "00:04.0", "00:05.0"]
+    assert [l["id"] for l in run.lines("virtio", "open")] == [2, 4, 1, 3, 5]
+    assert [l["result"] for l in run.lines("blk", "read")] == [0, 1] and run.one("blk", "id")["text"] == "SERIAL"
+    assert bytes.fromhex(run.one("net", "received").text["data"])[12:14] == b"\x08\x06"
+    assert run.one("balloon", "deflated")["zeroed"] == 8 and len(run.lines("ready")) == 23
 
 
 def check_pieces(text):

@@ -24,6 +24,8 @@ flags="-std=gnu17 -O2 -ffreestanding -fno-builtin -fno-pic -fno-pie -fno-stack-p
 both="string console options clock map acpi madt smbios cpu memmap fwcfg pci serial rtc end main"
 only32="boot"
 only64="trap lapic irq smp cpuhp memhp pcihp slot sci orders serve"
+only64="$only64 pci-setup virtio virtio-queue virtio-orders virtio-blk virtio-net virtio-rng
+    virtio-serial virtio-balloon"
 asm="entry isr"
 
 rm -rf "$tmp"

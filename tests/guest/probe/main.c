@@ -4,7 +4,7 @@
  * ends in a chosen way. README.md has the words of the command line and the grammar of the output.
  * One ELF file holds both modes; entry.S says how.
  */
-#include "probe.h"
+#include "virtio.h"
 
 #ifdef __x86_64__
 #define LONG_MODE_ONLY(fn) fn
@@ -42,10 +42,15 @@ void run_sections(void)
     }
 }
 
-/* Long mode sleeps between characters; 32-bit mode has no interrupts and polls. */
+/*
+ * Long mode sleeps between characters, but not at once in the middle of a line: the next ones are on
+ * their way, and going to sleep takes longer. 32-bit mode has no interrupts and polls.
+ */
+#define LOOKS 50
+
 static void read_line(char *line, u32 size)
 {
-    u32 n = 0;
+    u32 n = 0, looks = 0;
 
     for (;;) {
         int c = console_poll();
@@ -54,6 +59,9 @@ static void read_line(char *line, u32 size)
                 break;
         } else if (c >= 0 && n + 1 < size) {
             line[n++] = (char)c;
+            looks = LOOKS;
+        } else if (c < 0 && looks) {
+            looks--;
         } else if (c < 0) {
 #ifdef __x86_64__
             irq_wait_serial();
@@ -68,6 +76,10 @@ static void read_line(char *line, u32 size)
 /* The loops that take lines are sections too, but not of a line. */
 void run_line(const char *line)
 {
+#ifdef __x86_64__
+    if (virtio_obey(line))
+        return;
+#endif
     options_parse(line, true);
     options.sections &= ~(1u << SECTION_wait | 1u << SECTION_serve);
     if (!options.sections && !options.end[0]) {
