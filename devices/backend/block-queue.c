@@ -12,6 +12,10 @@
  * counts is what ended before a flush was submitted, on any queue of the file: a driver can not expect more of a flush (virtio 1.2
  * section 5.2.6.2), and so `changes` grows before DONE is called. A node's first flush is always done: who knows what was before.
  *
+ * A small write to the page cache that is alone is done by the thread itself: most file systems have no way to try one, so the ring would
+ * hand it to a thread of the kernel's, which costs twice as much as the copy that it is. Where such a write has taken long (the host
+ * slows down who makes pages dirty, or its storage hangs) the ring does them for a while.
+ *
  * The queue bounds what a request can reach: nothing outside the node's size, which keeps a raw
  * node within its window even if its user is mistaken, and no write to a read-only node.
  */
@@ -20,6 +24,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <time.h>
+
+#define LONE_BYTES (16u << 10)
+#define LONE_TOO_LONG G_GINT64_CONSTANT(1000000)      /* ns */
+#define LONE_PAUSE G_GINT64_CONSTANT(1000000000)
 
 struct BlockQueue {
     BlockNode  *node;
@@ -33,6 +41,8 @@ struct BlockQueue {
     /* ---- the queue's thread ---- */
     BlockReq  *ended, **ended_tail;
     BlockReq  *waiting, **waiting_tail; /* for room in the ring */
+    BlockReq  *lone;      /* a small write that nobody has, the only request so far */
+    gint64     lone_from; /* not before: the last one took long */
     guint      in_flight;
     gboolean   finishing;
     gint64     now; /* of this batch of submissions; 0: ask the clock */
@@ -170,6 +180,35 @@ static gboolean fits_ring(const BlockQueue *q, const BlockReq *req)
            block_iov_aligned(&q->target, req);
 }
 
+static gboolean may_be_lone(const BlockQueue *q, const BlockReq *req)
+{
+    return q->in_flight == 1 && req->op == BLOCK_WRITE && req->bytes <= LONE_BYTES && !(req->flags & BLOCK_FUA) && !q->target.leaf->direct &&
+           q->now >= q->lone_from;
+}
+
+static void to_ring(BlockQueue *q, BlockReq *req)
+{
+    if (q->waiting || !block_uring_submit(q->uring, req))
+        append(&q->waiting_tail, req);
+}
+
+/* It has company. */
+static void lone_to_ring(BlockQueue *q)
+{
+    if (q->lone)
+        to_ring(q, g_steal_pointer(&q->lone));
+}
+
+static void do_lone(BlockQueue *q)
+{
+    BlockReq *req = g_steal_pointer(&q->lone);
+
+    block_complete(q, req, block_sync(&q->target, req));
+    gint64 now = clock_ns();
+    if (now - req->since > LONE_TOO_LONG)
+        q->lone_from = now + LONE_PAUSE;
+}
+
 void block_submit(BlockQueue *q, BlockReq *req)
 {
     int error;
@@ -178,12 +217,15 @@ void block_submit(BlockQueue *q, BlockReq *req)
         q->now = clock_ns();
     req->since = q->now;
     q->in_flight++;
+    lone_to_ring(q);
     if (at_once(q, req, &error))
         block_complete(q, req, error);
     else if (!fits_ring(q, req))
         block_pool_submit(q->pool, req);
-    else if (q->waiting || !block_uring_submit(q->uring, req))
-        append(&q->waiting_tail, req);
+    else if (may_be_lone(q, req))
+        q->lone = req;
+    else
+        to_ring(q, req);
 }
 
 /* To the kernel with all that it has room for; what it has done already makes room for more. */
@@ -204,6 +246,8 @@ static void push_on(BlockQueue *q)
 void block_kick(BlockQueue *q)
 {
     q->now = 0;
+    if (q->lone)
+        do_lone(q);
     push_on(q);
     finish(q);
 }
@@ -284,6 +328,8 @@ static void cancel_now(gpointer user)
         block_complete(q, list, ECANCELED);
         list = next;
     }
+    if (q->lone)
+        block_complete(q, g_steal_pointer(&q->lone), ECANCELED);
     while (q->waiting)
         block_complete(q, take(&q->waiting, &q->waiting_tail), ECANCELED);
     drain_now(q);
