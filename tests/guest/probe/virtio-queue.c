@@ -4,7 +4,7 @@
  * tables behind one descriptor, and event indices.
  *
  * Interrupts are asked for all the time or never (the mode says), from the ring's set-up on: what is
- * used when nothing was waiting must interrupt. The processor takes interrupts only inside
+ * used when nothing was waiting must interrupt, unless it was looked at meanwhile. The processor takes interrupts only inside
  * virtio_await(), so a count read before can not have moved by itself, and none is missed.
  *
  * The device runs on another processor: writes of descriptors are seen before those of the index
@@ -66,7 +66,8 @@ static void arm(struct vdev *vd, struct queue *q)
         *at16(q->driver, 0) = (u16)(q->used | q->used_wrap << 15);
         *at16(q->driver, 2) = !wanted ? EVENT_DISABLE : event ? EVENT_DESC : EVENT_ENABLE;
     } else if (event) {
-        *at16(q->driver, 4 + 2u * q->size) = wanted ? q->used : (u16)(q->used - 1);
+        /* Not wanted: far from any that comes, since a device may look late. */
+        *at16(q->driver, 4 + 2u * q->size) = (u16)(wanted ? q->used : q->used + 0x8000);
     } else {
         *at16(q->driver, 0) = !wanted;
     }
@@ -318,13 +319,13 @@ bool queue_request(struct vdev *vd, struct queue *q, const struct seg *segs, u32
         return false;
     }
     queue_kick(vd, q);
-    if (!queue_wait(vd, q, &id, len) || id != (u32)added) {
-        complain(vd, q, "buffer");
+    /* Before it is looked at: a device need not interrupt for what the driver has seen already. */
+    if (virtio_interrupts(vd) && !virtio_await(vd, q, before, PATIENCE_US)) {
+        complain(vd, q, "interrupt");
         return false;
     }
-    if (virtio_interrupts(vd) && virtio_queue_interrupts(vd, q) == before &&
-        !virtio_await(vd, q, before, PATIENCE_US)) {
-        complain(vd, q, "interrupt");
+    if (!queue_wait(vd, q, &id, len) || id != (u32)added) {
+        complain(vd, q, "buffer");
         return false;
     }
     return true;
