@@ -40,7 +40,16 @@ const PropTable *prop_table_find(const char *name)
         else
             lo = mid + 1;
     }
+    for (guint i = 0; i < prop_n_tables; i++) {
+        if (prop_tables[i]->was && strcmp(prop_tables[i]->was, name) == 0)
+            return prop_tables[i];
+    }
     return NULL;
+}
+
+const char *prop_table_first_name(const PropTable *table)
+{
+    return table->was ? table->was : table->name;
 }
 
 int prop_table_row(const PropTable *table, const char *name)
@@ -211,6 +220,46 @@ void prop_bag_set(PropBag *bag, guint row, PropValue v, PropOrigin origin)
 void prop_bag_unset(PropBag *bag, guint row)
 {
     prop_bag_set(bag, row, (PropValue){ 0 }, ORIGIN_UNSET);
+}
+
+static GBytes *bytes_or_empty(const PropBag *bag, guint row)
+{
+    GBytes *bytes = prop_bag_get_bytes(bag, row);
+
+    return bytes ? g_bytes_ref(bytes) : g_bytes_new(NULL, 0);
+}
+
+void prop_bag_copy_row(PropBag *bag, const PropBag *from, guint row, PropOrigin origin)
+{
+    PropKind kind = bag->table->rows[row].kind;
+
+    g_assert(bag->table == from->table && from->origin[row] != ORIGIN_UNSET);
+    if (kind == PROP_BYTES) {
+        g_autoptr(GBytes) bytes = bytes_or_empty(from, row);
+        prop_bag_set_bytes(bag, row, bytes, origin);
+    } else if (kind_has_text(kind)) {
+        prop_bag_set(bag, row, (PropValue){ .s = prop_bag_get_s(from, row) }, origin);
+    } else {
+        prop_bag_set(bag, row, (PropValue){ .u = prop_bag_get_u(from, row) }, origin);
+    }
+}
+
+gboolean prop_bag_row_equal(const PropBag *a, const PropBag *b, guint row)
+{
+    PropKind kind = a->table->rows[row].kind;
+
+    g_assert(a->table == b->table);
+    if ((a->origin[row] == ORIGIN_UNSET) != (b->origin[row] == ORIGIN_UNSET))
+        return FALSE;
+    if (a->origin[row] == ORIGIN_UNSET)
+        return TRUE;
+    if (kind == PROP_BYTES) {
+        g_autoptr(GBytes) bytes = bytes_or_empty(a, row), other = bytes_or_empty(b, row);
+        return g_bytes_equal(bytes, other);
+    }
+    if (kind_has_text(kind))
+        return g_strcmp0(prop_bag_get_s(a, row), prop_bag_get_s(b, row)) == 0;
+    return prop_bag_get_u(a, row) == prop_bag_get_u(b, row);
 }
 
 void prop_bag_set_bytes(PropBag *bag, guint row, GBytes *bytes, PropOrigin origin)

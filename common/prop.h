@@ -64,6 +64,7 @@ typedef struct {
     guint32            offset; /* into the config struct; the generator asserts the member's size */
     const char        *since;
     gboolean           has_default, has_before;
+    gboolean           before_none; /* with has_before: devices had no value then */
     PropValue          def;        /* today's default */
     PropValue          before;     /* what devices did before the property existed */
     guint64            min, max;   /* numbers: inclusive; strings and BYTES (decoded): length in bytes */
@@ -93,6 +94,7 @@ enum {
 typedef struct PropTable PropTable;
 struct PropTable {
     const char      *name;
+    const char      *was;   /* the name that it had at first, if that is another: what is stored knows it by that one */
     const char      *doc;
     const char      *since;
     const PropTable *base; /* NULL at the root; its rows come first, at the same offsets */
@@ -106,7 +108,9 @@ struct PropTable {
 /* The generated directory, sorted by name. */
 extern const PropTable *const prop_tables[];
 extern const guint prop_n_tables;
+/* By its name, or the one that it had at first. */
 const PropTable *prop_table_find(const char *name);
+const char *prop_table_first_name(const PropTable *table);
 /* The row's index, or -1. */
 int prop_table_row(const PropTable *table, const char *name);
 
@@ -138,6 +142,9 @@ void prop_bag_set_s(PropBag *bag, const char *name, const char *s, PropOrigin or
 gboolean prop_bag_is_set(const PropBag *bag, const char *name);
 PropOrigin prop_bag_origin(const PropBag *bag, const char *name);
 void     prop_bag_unset(PropBag *bag, guint row);
+/* Takes over FROM's value of row ROW, which must be set; both bags are of one table. */
+void     prop_bag_copy_row(PropBag *bag, const PropBag *from, guint row, PropOrigin origin);
+gboolean prop_bag_row_equal(const PropBag *a, const PropBag *b, guint row);
 
 /* Row ROW's value; the getter must fit its kind. Borrowed. */
 guint64     prop_bag_get_u(const PropBag *bag, guint row);
@@ -146,6 +153,12 @@ GBytes     *prop_bag_get_bytes(const PropBag *bag, guint row);
 
 /* Applies the constant defaults to all rows still unset, except AUTO ones. */
 void prop_bag_apply_defaults(PropBag *bag);
+
+/* Row ROW's value, which must be set, as a floating GVariant (prop-variant.c); and back, checked. */
+GVariant *prop_bag_get_variant(const PropBag *bag, guint row);
+gboolean  prop_bag_set_variant(PropBag *bag, guint row, GVariant *value, PropOrigin origin, GError **error);
+/* For messages: whatever size VALUE (b, t, s, ay, y) has, this is short and fit to be shown. Caller frees. */
+char     *prop_variant_text(GVariant *value);
 
 /* Writes row ROW's value as JSON. */
 void prop_bag_write(const PropBag *bag, guint row, JsonOut *out);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * cmd-config.c - the configuration out and in, and the guest-ABI fingerprint.
+ * cmd-config.c - the configuration out and in.
  *
  * Out: what the manager said, and nothing else; each thing's own property bag knows which rows were configured. In: one transaction
  * (transaction.c), in which a device may refer to one before it.
  */
-#include "../common/util.h"
-#include "../devices/core/abi.h"
+#include "../devices/core/record.h"
 #include "handlers.h"
 
 /* ---- out ---- */
@@ -52,25 +51,31 @@ static PropertyOrigin wire_origin(PropOrigin origin)
     return (PropertyOrigin)origin;
 }
 
-/* What would have been taken had the manager said nothing: the row's constant default, where it has one. */
-static GPtrArray *losers(const PropBag *bag, const PropBag *defaults, guint row)
+/* What else there was to take, the strongest first. CANDIDATES is a bag to work with. */
+static GPtrArray *losers(const Device *dev, PropBag *candidates, guint row)
 {
-    if (bag->origin[row] == ORIGIN_DEFAULT || defaults->origin[row] == ORIGIN_UNSET)
-        return NULL;
-    GPtrArray *list = REPLY_LIST(lost_value_free);
-    LostValue *lost = g_new0(LostValue, 1);
-    lost->origin = PROPERTY_ORIGIN_DEFAULT;
-    lost->value = handler_prop_json(defaults, row);
-    g_ptr_array_add(list, lost);
+    static const PropOrigin order[] = { ORIGIN_HINT, ORIGIN_BEFORE, ORIGIN_BASELINE, ORIGIN_DEFAULT };
+    GPtrArray *list = NULL;
+
+    for (guint i = 0; i < G_N_ELEMENTS(order); i++) {
+        if (order[i] <= (PropOrigin)dev->bag->origin[row] || !device_candidate(dev->set, dev->id, order[i], candidates, row))
+            continue;
+        if (candidates->origin[row] != order[i]) /* `before` can be that there was no value */
+            continue;
+        LostValue *lost = g_new0(LostValue, 1);
+        lost->origin = wire_origin(order[i]);
+        lost->value = handler_prop_json(candidates, row);
+        list = list ? list : REPLY_LIST(lost_value_free);
+        g_ptr_array_add(list, lost);
+    }
     return list;
 }
 
 static gboolean resolved_one(Device *dev, gpointer list)
 {
     ResolvedDevice *r = g_new0(ResolvedDevice, 1);
-    g_autoptr(PropBag) defaults = prop_bag_new(dev->bag->table);
+    g_autoptr(PropBag) candidates = prop_bag_new(dev->bag->table);
 
-    prop_bag_apply_defaults(defaults);
     r->id = g_strdup(dev->id);
     r->type = g_strdup(dev->type->name);
     r->ns = (PlugNamespace)device_ns(dev);
@@ -82,7 +87,7 @@ static gboolean resolved_one(Device *dev, gpointer list)
         p->value = handler_prop_json(dev->bag, i);
         p->origin = wire_origin(dev->bag->origin[i]);
         p->guest_visible = (row->flags & PROP_GUEST) != 0;
-        p->lost = losers(dev->bag, defaults, i);
+        p->lost = losers(dev, candidates, i);
         g_ptr_array_add(r->properties, p);
     }
     g_ptr_array_add(list, r);
@@ -154,61 +159,4 @@ gboolean config_load_file(Machine *m, const char *path, GError **error)
         return TRUE;
     g_prefix_error(error, "--config %s: ", path);
     return FALSE;
-}
-
-/* ---- the guest ABI ---- */
-
-static char *hex(const guint8 *bytes, gsize len)
-{
-    static const char digits[] = "0123456789abcdef";
-    char *text = g_malloc(2 * len + 1);
-
-    for (gsize i = 0; i < len; i++) {
-        text[2 * i] = digits[bytes[i] >> 4];
-        text[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    text[2 * len] = '\0';
-    return text;
-}
-
-/* Property leaves are text; the rest is bytes, and its writable bits where it has some. */
-static char *leaf_value(const AbiLeaf *leaf)
-{
-    gsize n, mask_len;
-    const guint8 *bytes = g_bytes_get_data(leaf->bytes, &n);
-
-    if (g_str_has_prefix(leaf->item, "prop:"))
-        return g_strndup((const char *)bytes, n);
-    g_autofree char *text = hex(bytes, n);
-    if (!leaf->mask)
-        return g_steal_pointer(&text);
-    const guint8 *mask = g_bytes_get_data(leaf->mask, &mask_len);
-    g_autofree char *mask_text = hex(mask, mask_len);
-    return g_strdup_printf("%s/%s", text, mask_text);
-}
-
-gboolean cmd_query_guest_abi(Machine *m, QmpRequest *req, const QueryGuestAbiArgs *args, GuestAbiInfo **ret, GError **error)
-{
-    gboolean detail = args->has_detail && args->detail;
-    g_autoptr(GPtrArray) leaves = NULL;
-    guint8 root[ABI_HASH_LEN];
-
-    if (!device_set_board(m->devices))
-        return error_set(error, "query-guest-abi: there is no board yet, and so nothing that a guest could see");
-    abi_fingerprint(m->devices, root, detail ? &leaves : NULL);
-    *ret = g_new0(GuestAbiInfo, 1);
-    (*ret)->fingerprint = hex(root, sizeof root);
-    if (!detail)
-        return TRUE;
-    (*ret)->leaves = REPLY_LIST(guest_abi_leaf_free);
-    for (guint i = 0; i < leaves->len; i++) {
-        const AbiLeaf *leaf = g_ptr_array_index(leaves, i);
-        GuestAbiLeaf *out = g_new0(GuestAbiLeaf, 1);
-        out->device = g_strdup(leaf->device);
-        out->item = g_strdup(leaf->item);
-        out->hash = hex(leaf->hash, ABI_HASH_LEN);
-        out->value = leaf_value(leaf);
-        g_ptr_array_add((*ret)->leaves, out);
-    }
-    return TRUE;
 }

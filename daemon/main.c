@@ -25,7 +25,7 @@
 #include "machine.h"
 
 typedef struct {
-    const char *name, *qtest, *config, *log, *pidfile;
+    const char *name, *qtest, *config, *hints, *log, *pidfile;
     GPtrArray  *qmp;
     Access      access;
     VmAccel     accel;
@@ -50,6 +50,7 @@ static const char usage[] =
     "                        the qtest protocol, with --accel test\n"
     "  --action EVENT=ACTION[,EVENT=ACTION]...\n"
     "                        what follows on reboot, shutdown, panic (as set-action says)\n"
+    "  --hints FILE          import compat hints first (as compat-hints-import does)\n"
     "  --config FILE         plug in this configuration (as machine-config-load does)\n"
     "  --log LEVEL           error, warning, info (the default) or debug\n"
     "  --pidfile FILE        write the process id there\n"
@@ -126,6 +127,7 @@ static int parse_args(Options *o, int argc, char **argv)
         { "accel", required_argument, NULL, 'a' },   { "qtest", required_argument, NULL, 't' },
         { "allow-user", required_argument, NULL, 'U' },
         { "allow-group", required_argument, NULL, 'G' },
+        { "hints", required_argument, NULL, 'H' },
         { "config", required_argument, NULL, 'c' },  { "log", required_argument, NULL, 'l' },
         { "pidfile", required_argument, NULL, 'p' }, { "daemonize", no_argument, NULL, 'd' },
         { "version", no_argument, NULL, 'v' },       { "help", no_argument, NULL, 'h' },
@@ -143,6 +145,7 @@ static int parse_args(Options *o, int argc, char **argv)
         case 'U':
         case 'G': bad = parse_access(o, c, optarg); break;
         case 'c': o->config = optarg; break;
+        case 'H': o->hints = optarg; break;
         case 'l': o->log = optarg; break;
         case 'p': o->pidfile = optarg; break;
         case 'd': o->daemonize = TRUE; break;
@@ -322,6 +325,8 @@ static gboolean start(Machine *m, Options *o, GError **error)
             return FALSE;
     }
     if (o->qtest && (!vm_ready(m->vm, error) || !add_qtest(m, o->qtest, error)))
+        return FALSE;
+    if (o->hints && !hints_import_file(m, o->hints, error))
         return FALSE;
     if (o->config && !config_load_file(m, o->config, error))
         return FALSE;

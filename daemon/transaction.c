@@ -6,6 +6,7 @@
  * the guest sees none of them; a failure, or the end of a dry run, rolls back in reverse. Only then they are
  * published, in a bracket (devices/core/batch.c): the guest is told once, when the last of them is there.
  */
+#include "../devices/core/record.h"
 #include "handlers.h"
 
 typedef struct {
@@ -100,9 +101,12 @@ gboolean plug_together(Machine *m, QmpRequest *req, const MachineConfig *what, g
 {
     g_autoptr(GPtrArray) done = g_ptr_array_new();
     Plugging p = { m, req, done };
+
+    device_places_expect(m->devices, what->devices);
     gboolean ok = add_chardevs(&p, what->chardevs, error) && add_bags(&p, "objects", what->objects, error) &&
                   add_bags(&p, "devices", what->devices, error);
 
+    device_places_expect(m->devices, NULL);
     if (ok && ids)
         *ids = last_ids(done, what->devices ? what->devices->len : 0);
     if (ok && !dry_run)

@@ -97,7 +97,8 @@ static void node_hash(Device *dev)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
 
-    hash_sized(sum, dev->type->name, strlen(dev->type->name));
+    const char *type = prop_table_first_name(dev->bag->table);
+    hash_sized(sum, type, strlen(type));
     for (guint i = 0; i < dev->abi_leaves->len; i++) {
         const AbiLeaf *leaf = g_ptr_array_index(dev->abi_leaves, i);
         hash_sized(sum, leaf->item, strlen(leaf->item));

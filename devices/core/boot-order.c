@@ -6,11 +6,26 @@
  * without a value has no place. Places are claimed in realize, so that two devices with one index are found when the second
  * is plugged. What the list names is a device's path as firmware knows it, in the manner of IEEE 1275.
  */
+#include "abi.h"
 #include "set.h"
 
 static guint32 index_of(const Device *dev)
 {
     return (guint32)prop_bag_get_u(dev->bag, (guint)prop_table_row(dev->bag->table, BOOTINDEX));
+}
+
+/* HOLDER has its index only because it had it once, and DEV is configured to have it: configuration wins. */
+static gboolean gives_way(Device *holder, const Device *dev)
+{
+    guint row = (guint)prop_table_row(holder->bag->table, BOOTINDEX);
+
+    if (prop_bag_origin(dev->bag, BOOTINDEX) != ORIGIN_CONFIG || holder->bag->origin[row] == ORIGIN_CONFIG)
+        return FALSE;
+    g_message("device '%s' has bootindex %u now, which was remembered for '%s'", dev->id, index_of(dev), holder->id);
+    prop_bag_unset(holder->bag, row);
+    abi_invalidate(holder);
+    device_release_boot(holder);
+    return TRUE;
 }
 
 gboolean device_claim_boot(Device *dev, const char *of_path, GError **error)
@@ -22,6 +37,8 @@ gboolean device_claim_boot(Device *dev, const char *of_path, GError **error)
     for (guint i = 0; i < places->len; i++) {
         const BootPlace *place = &g_array_index(places, BootPlace, i);
 
+        if (place->index == index_of(dev) && gives_way(place->dev, dev))
+            break;
         if (place->index == index_of(dev))
             return error_set(error, "Property '" BOOTINDEX "' of device '%s': %u is that of device '%s' already", dev->id,
                              place->index, place->dev->id);

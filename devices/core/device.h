@@ -38,6 +38,7 @@ typedef struct Device Device;
 typedef struct DeviceType DeviceType;
 typedef struct DeviceSet DeviceSet;
 typedef struct AbiSink AbiSink;
+typedef struct PlaceSink PlaceSink;
 
 typedef enum { RESET_COLD, RESET_WARM, RESET_BEFORE_LOAD } ResetKind;
 
@@ -99,6 +100,11 @@ typedef struct {
 
     /* Computes every AUTO row still unset (prop_bag_set_*() with ORIGIN_DEFAULT or ORIGIN_HOST), checks combinations. Touches nothing. */
     gboolean (*resolve)(Device *dev, GError **error);
+    /* Names the places that BAG's rows say (device_place()): what no two devices can have and what is allocated where nobody says. BAG may
+     * be a record's, in which rows are unset; there may be no such device. */
+    void (*places)(const PropBag *bag, PlaceSink *sink);
+    /* Whether this host can give what DEV's rows say, of which any may be unset. DEV was made from a record and will not be plugged. */
+    gboolean (*host_check)(Device *dev, GError **error);
     /* Reserves and builds: opens host resources, finds links, claims slots. The last hook that may fail; undoes itself. */
     gboolean (*realize)(Device *dev, GError **error);
     /* Inserts regions and lines so that the guest reaches the device. A conflict of address ranges is
@@ -152,6 +158,7 @@ struct Device {
     guint             seq;    /* plug order */
     struct UnplugJob *unplug; /* the guest was asked to let go (core/unplug.c), or NULL */
     guint             n_claims, n_uses, n_users; /* core/claims.c: claims it holds, devices it holds, and that hold it */
+    gboolean          remembered; /* it goes by an unplug: its values become its record */
     gboolean          implicit; /* brought by the core (default board): not in the plain configuration */
     gint64            guest_error_at; /* rate limit of device_guest_error() */
     guint             guest_errors;   /* since the last line logged */
@@ -225,11 +232,6 @@ Device *device_set_part(const DeviceSet *set, const char *type_name);
 
 /* ---- the plug path (devices/core/plug.c): NEW -> ... -> PUBLISHED ---- */
 
-/* Candidates for values nobody configured, in order: hint, before, baseline (docs/design/compat-hints.md section 1). The daemon
- * installs it; the only caller is device_resolve(). Returns TRUE and fills VALUE and ORIGIN if it has an opinion on the row. */
-typedef gboolean (*PropAdvisor)(gpointer user, const char *id, const PropTable *table, guint row, PropBag *bag);
-void device_set_advisor(DeviceSet *set, PropAdvisor advisor, gpointer user);
-
 /* Takes BAG. Creates, resolves and realizes; the device is in the set, not yet published. Checks first: id free,
  * type known and pluggable in this phase, singleton. BAG->id NULL: DRIVER.N, lowest free. */
 Device  *device_plug_realize(DeviceSet *set, PropBag *bag, GError **error);
@@ -286,6 +288,36 @@ void     device_set_reset(DeviceSet *set, ResetKind kind);
 gboolean device_set_power_on(DeviceSet *set, GError **error);
 void     device_set_quiesce(DeviceSet *set);
 void     device_set_resume(DeviceSet *set);
+
+/* What one device at a time can have: VALUE of a KIND (a constant of the type's, "PCI function"), within SCOPE (a bus; "": there is one), which the
+ * row SCOPE_ROW says, or NULL. */
+typedef struct {
+    const char *kind, *scope;
+    guint64     value;
+    const char *scope_row;
+} Place;
+
+/* For DeviceOps.places: ROWS (NULL-terminated) put the device there. */
+void device_place(PlaceSink *sink, const char *const *rows, Place place);
+
+/* Looks for a place for DEV among candidates that are free, in order: one that is reserved for nobody, else the longest reserved.
+ *     PlaceSearch search = device_place_search(dev);
+ *     for (...) if (is free && device_place_try(&search, i, place of i)) break;
+ *     if (!search.found) ... else search.value */
+typedef struct {
+    const Device *dev;
+    gboolean      found;
+    guint         value;
+    guint64       since; /* 0: not reserved */
+} PlaceSearch;
+PlaceSearch device_place_search(const Device *dev);
+/* TRUE: no better one will come. */
+gboolean    device_place_try(PlaceSearch *search, guint value, Place place);
+/* The same for what consists of several places: SINCE is the latest of their device_place_since(). */
+gboolean    device_place_offer(PlaceSearch *search, guint value, guint64 since);
+#define PLACE_NEVER G_MAXUINT64 /* another device that is about to come is configured to be there */
+/* Since when the place is reserved for another than DEV; 0: it is not. */
+guint64     device_place_since(const Device *dev, Place place);
 
 /* ---- saving (devices/core/state.c) ---- */
 /* a{sv}: field name -> value, in row order. */

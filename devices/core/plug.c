@@ -7,9 +7,10 @@
  * and undone by rolling back what was realized. device_destroy() takes a device back from whatever state it is in; the
  * state field says what there is to undo.
  *
- * Property resolution has one place, device_resolve(): docs/design/compat-hints.md section 1.
+ * Property resolution has one place, device_resolve() (resolve.c): docs/design/compat-hints.md section 1.
  */
 #include "abi.h"
+#include "record.h"
 #include "set.h"
 
 const StateDesc state_none[] = { STATE_END };
@@ -62,6 +63,8 @@ static void device_free(Device *dev)
     device_release_boot(dev);
     abi_invalidate(dev);
     g_mutex_clear(&dev->lock);
+    if (dev->remembered)
+        device_remember(dev);
     prop_bag_free(dev->bag);
     g_free(dev->id);
     g_free(dev);
@@ -172,24 +175,6 @@ Device *device_part_new(Device *parent, const char *type_name, GError **error)
     return part;
 }
 
-/* ---- resolution: config, else hint, before, baseline (the advisor's), else default ---- */
-
-static gboolean device_resolve(Device *dev, GError **error)
-{
-    DeviceSet *set = dev->set;
-    PropBag *bag = dev->bag;
-
-    for (guint i = 0; set->advisor && i < bag->table->n_rows; i++) {
-        if (bag->origin[i] == ORIGIN_UNSET)
-            set->advisor(set->advisor_user, dev->id, bag->table, i, bag);
-    }
-    prop_bag_apply_defaults(bag);
-    if (dev->type->ops->resolve && !dev->type->ops->resolve(dev, error))
-        return FALSE;
-    dev->state = DEVICE_CONFIGURED;
-    return TRUE;
-}
-
 /* ---- plug ---- */
 
 static gboolean has_instance(DeviceSet *set, const PropTable *table)
@@ -222,7 +207,7 @@ static gboolean check_pluggable(DeviceSet *set, const PropTable *table, GError *
 static char *auto_id(Device *dev)
 {
     GHashTable *ids = dev->set->by_id[device_ns(dev)], *next = dev->set->next_auto;
-    const char *type = dev->bag->table->name;
+    const char *type = prop_table_first_name(dev->bag->table); /* an id is for ever */
     guint n = GPOINTER_TO_UINT(g_hash_table_lookup(next, type));
     char *id = g_strdup_printf("%s.%u", type, n);
 
@@ -287,6 +272,7 @@ void device_plug_publish(Device *dev)
 {
     DeviceSet *set = dev->set;
 
+    device_places_taken(dev);
     publish(dev);
     for (guint i = 0; i < set->parts->len; i++) {
         Device *part = g_ptr_array_index(set->parts, i);

@@ -8,6 +8,7 @@
 #include "set.h"
 
 #include "abi.h"
+#include "record.h"
 
 DeviceSet *device_set_new(Vm *vm, const DeviceObserver *observer, gpointer user)
 {
@@ -26,6 +27,9 @@ DeviceSet *device_set_new(Vm *vm, const DeviceObserver *observer, gpointer user)
     set->boot = g_array_new(FALSE, FALSE, sizeof(BootPlace));
     set->settle = g_array_new(FALSE, FALSE, sizeof(Settle));
     g_array_set_clear_func(set->boot, boot_place_clear);
+    set->records = device_records_new();
+    set->reserved = device_places_new();
+    set->expected = device_places_new();
     return set;
 }
 
@@ -44,6 +48,10 @@ void device_set_free(DeviceSet *set)
     g_array_free(set->links, TRUE);
     g_array_free(set->boot, TRUE);
     g_array_free(set->settle, TRUE);
+    g_tree_unref(set->reserved);
+    g_tree_unref(set->expected);
+    g_tree_unref(set->records);
+    device_set_baseline(set, NULL, NULL);
     g_free(set);
 }
 
@@ -56,12 +64,6 @@ const DeviceObserver *device_set_observer(const DeviceSet *set, gpointer *user)
 {
     *user = set->user;
     return set->observer;
-}
-
-void device_set_advisor(DeviceSet *set, PropAdvisor advisor, gpointer user)
-{
-    set->advisor = advisor;
-    set->advisor_user = user;
 }
 
 void device_set_started(DeviceSet *set)

@@ -32,8 +32,6 @@ struct DeviceSet {
     Vm                   *vm;
     const DeviceObserver *observer;
     gpointer              user;
-    PropAdvisor           advisor;
-    gpointer              advisor_user;
     GHashTable           *by_id[3]; /* DeviceNs -> id -> Device, from CONFIGURED on */
     GHashTable           *next_auto; /* type name -> N: no DRIVER.M with M < N is free */
     GPtrArray            *devices;  /* plug order, from REALIZED on */
@@ -43,6 +41,12 @@ struct DeviceSet {
     GArray               *boot;     /* of BootPlace */
     GArray               *settle;   /* of Settle: what waits for the end of the bracket */
     guint                 brackets; /* open ones */
+    GTree                *records;  /* id -> DeviceRecord (record.c) */
+    GTree                *reserved; /* place -> DeviceRecord of a device that is not plugged */
+    GTree                *expected; /* place -> id, or "", of a device that is about to be plugged there by configuration */
+    guint64               next_since;
+    char                 *baseline_name; /* NULL: none */
+    GHashTable           *baseline; /* type name -> PropBag, or NULL */
     Device               *board;
     guint                 next_seq;
     gboolean              started;

@@ -56,6 +56,7 @@ static void gone(Device *dev)
     gpointer user;
     const DeviceObserver *observer = device_set_observer(dev->set, &user);
 
+    dev->remembered = TRUE;
     device_destroy(dev);
     if (observer && observer->device_gone)
         observer->device_gone(user, id, path);

@@ -153,11 +153,30 @@ static gboolean id_fits(const SlotId *id, guint32 value)
     return !id->given || id->value == value;
 }
 
+/* Each number is below max-cpus. */
+static Place place_of(guint32 socket, guint32 die, guint32 core, guint32 thread)
+{
+    return (Place){ "CPU slot", "", (guint64)socket << 48 | (guint64)die << 32 | (guint64)core << 16 | thread, NULL };
+}
+
+static void places(const PropBag *bag, PlaceSink *sink)
+{
+    static const char *const rows[] = { "socket-id", "die-id", "core-id", "thread-id", "apic-id", NULL };
+    const X86CpuConfig *c = bag->config;
+
+    for (guint i = 0; i < 4; i++) {
+        if (!prop_bag_is_set(bag, rows[i]))
+            return;
+    }
+    device_place(sink, rows, place_of(c->socket_id, c->die_id, c->core_id, c->thread_id));
+}
+
 /* The lowest free slot that has the numbers given; else who is in the way. */
 static gboolean find_slot(Device *dev, const SlotId ids[4], CpuSlot *out, GError **error)
 {
     guint n = cpu_slots_count(dev->set);
     g_autofree Device **holders = g_new0(Device *, n);
+    PlaceSearch search = device_place_search(dev);
     Device *holder = NULL;
 
     device_set_foreach(dev->set, note_holder, holders);
@@ -166,9 +185,14 @@ static gboolean find_slot(Device *dev, const SlotId ids[4], CpuSlot *out, GError
         if (!id_fits(&ids[0], out->socket) || !id_fits(&ids[1], out->die) || !id_fits(&ids[2], out->core) ||
             !id_fits(&ids[3], out->thread))
             continue;
-        if (!holders[i])
-            return TRUE;
-        holder = holders[i];
+        if (holders[i])
+            holder = holders[i];
+        else if (device_place_try(&search, i, place_of(out->socket, out->die, out->core, out->thread)))
+            break;
+    }
+    if (search.found) {
+        slot_numbers(board_config(dev->set), search.value, out);
+        return TRUE;
     }
     if (holder && ids[0].given && ids[2].given && ids[3].given)
         return error_set(error, "Device '%s': CPU slot socket-id %u, core-id %u, thread-id %u has device '%s' in it", dev->id,
@@ -358,6 +382,8 @@ static void abi(Device *dev, AbiSink *sink)
 
 static const DeviceOps ops = {
     .resolve = resolve,
+    .places = places,
+    .host_check = cpu_model_resolve,
     .realize = realize,
     .publish = publish,
     .unplug_request = unplug_request,

@@ -15,6 +15,7 @@
 #include "memory-backend.h"
 
 #include "../acpi/mem-hotplug.h"
+#include "../core/record.h"
 #include "../platform/board.h"
 
 #define FOUR_GIB (G_GUINT64_CONSTANT(4) << 30)
@@ -170,6 +171,19 @@ static Device **slot_holders(DeviceSet *set, guint slots)
     return holders;
 }
 
+static Place place_of(guint slot)
+{
+    return (Place){ "memory slot", "", slot, NULL };
+}
+
+static void places(const PropBag *bag, PlaceSink *sink)
+{
+    static const char *const rows[] = { "slot", NULL };
+
+    if (prop_bag_is_set(bag, "slot"))
+        device_place(sink, rows, place_of(((const PcDimmConfig *)bag->config)->slot));
+}
+
 static gboolean said(const PropBag *bag, const char *name)
 {
     return prop_bag_is_set(bag, name) && prop_bag_origin(bag, name) != ORIGIN_DEFAULT;
@@ -185,17 +199,23 @@ static gboolean is_hot(Device *dev)
 
 static gboolean resolve(Device *dev, GError **error)
 {
-    guint slots = board_config(dev->set)->memory_slots, slot = 0;
+    const Device *backend = device_set_find(dev->set, NS_OBJECT, config_of(dev)->memdev);
+    guint slots = board_config(dev->set)->memory_slots, slot;
     g_autofree Device **holders = slot_holders(dev->set, slots);
 
     if (!prop_bag_is_set(dev->bag, "slot")) {
-        while (slot < slots && holders[slot])
-            slot++;
-        if (slot == slots)
+        PlaceSearch search = device_place_search(dev);
+        for (slot = 0; slot < slots; slot++) {
+            if (!holders[slot] && device_place_try(&search, slot, place_of(slot)))
+                break;
+        }
+        if (!search.found)
             return error_set(error, "Device '%s': all %u memory slots of the board are taken", dev->id, slots);
-        prop_bag_set_u(dev->bag, "slot", slot, ORIGIN_DEFAULT);
+        prop_bag_set_u(dev->bag, "slot", search.value, ORIGIN_DEFAULT);
     }
     ((Dimm *)dev)->hot = is_hot(dev);
+    if (backend && g_str_has_prefix(backend->type->name, "memory-backend"))
+        prop_bag_set_u(dev->bag, "size", memory_backend_size((Device *)backend), ORIGIN_DEFAULT);
     slot = config_of(dev)->slot;
     if (slot >= slots)
         return error_set(error, "Property 'slot' of device '%s': %u, and the board's slots are those below memory-slots %u",
@@ -276,19 +296,58 @@ static guint64 align_up(guint64 v, guint64 to)
     return (v + to - 1) / to * to;
 }
 
-/* The lowest free place, or G_MAXUINT64. */
-static guint64 lowest_free(Dimm *d, const BoardConfig *b)
+/* Where modules that are not plugged were, and are to be again. What is no place in device memory was that of another machine. */
+static void append_kept(const Dimm *d, const BoardConfig *b, GArray *pieces)
 {
-    guint64 size = dimm_size(&d->dev), to = alignment(size), end = b->device_memory_base + b->max_memory;
-    guint64 at = align_up(b->device_memory_base, to);
-    Device *other;
+    g_autoptr(GPtrArray) records = device_set_records(d->dev.set);
+    guint64 end = b->device_memory_base + b->max_memory;
 
-    for (; at + size <= end; at = align_up(dimm_address(other) + dimm_size(other), to)) {
-        other = in_the_way(d, at, size);
-        if (!other)
-            return at;
+    for (guint i = 0; i < records->len; i++) {
+        const DeviceRecord *record = g_ptr_array_index(records, i);
+        const PcDimmConfig *c = record->bag->config;
+        if (record->bag->table->plug == PLUG_MEMORY && !device_set_find(d->dev.set, NS_DEVICE, record->id) &&
+            prop_bag_is_set(record->bag, "addr") && prop_bag_is_set(record->bag, "size") && c->addr >= b->device_memory_base &&
+            c->addr <= end && c->size <= end - c->addr)
+            g_array_append_vals(pieces, &(Piece){ c->addr, c->size }, 1);
     }
-    return G_MAXUINT64;
+}
+
+static gint by_address(gconstpointer a, gconstpointer b)
+{
+    guint64 x = ((const Piece *)a)->gpa, y = ((const Piece *)b)->gpa;
+
+    return x < y ? -1 : x > y;
+}
+
+/* What D has to keep clear of, lowest first; with KEPT also what is kept for others. */
+static GArray *pieces_of_others(const Dimm *d, const BoardConfig *b, gboolean kept)
+{
+    GArray *pieces = g_array_new(FALSE, FALSE, sizeof(Piece));
+    g_autoptr(GPtrArray) list = dimms(d->dev.set, TRUE);
+
+    for (guint i = 0; i < list->len; i++)
+        g_array_append_vals(pieces, &((const Dimm *)g_ptr_array_index(list, i))->piece[0], 1);
+    if (kept)
+        append_kept(d, b, pieces);
+    g_array_sort(pieces, by_address);
+    return pieces;
+}
+
+/* The lowest free place, or G_MAXUINT64. */
+static guint64 lowest_free(const Dimm *d, const BoardConfig *b, gboolean kept)
+{
+    guint64 size = dimm_size((Device *)&d->dev), to = alignment(size), end = b->device_memory_base + b->max_memory;
+    guint64 at = align_up(b->device_memory_base, to);
+    g_autoptr(GArray) pieces = pieces_of_others(d, b, kept);
+
+    for (guint i = 0; i < pieces->len; i++) {
+        const Piece *p = &g_array_index(pieces, Piece, i);
+        if (at + size <= p->gpa)
+            break;
+        if (p->gpa + p->size > at)
+            at = align_up(p->gpa + p->size, to);
+    }
+    return at + size <= end ? at : G_MAXUINT64;
 }
 
 static gboolean check_addr(Dimm *d, const BoardConfig *b, GError **error)
@@ -307,6 +366,31 @@ static gboolean check_addr(Dimm *d, const BoardConfig *b, GError **error)
     return TRUE;
 }
 
+/* The address that was configured; else the one that is remembered, unless it was base RAM's or another module was told to be there; else the
+ * lowest free. */
+static gboolean choose_addr(Dimm *d, const BoardConfig *b, GError **error)
+{
+    g_autoptr(GError) reason = NULL;
+
+    if (said(d->dev.bag, "addr")) {
+        if (check_addr(d, b, &reason))
+            return TRUE;
+        if (prop_bag_origin(d->dev.bag, "addr") == ORIGIN_CONFIG) {
+            g_propagate_error(error, g_steal_pointer(&reason));
+            return FALSE;
+        }
+        g_message("%s; it gets another one", reason->message);
+    }
+    guint64 at = lowest_free(d, b, TRUE);
+    if (at == G_MAXUINT64)
+        at = lowest_free(d, b, FALSE);
+    if (at == G_MAXUINT64)
+        return error_set(error, "Device '%s': device memory has no room for its %" G_GUINT64_FORMAT " bytes in one piece", d->dev.id,
+                         dimm_size(&d->dev));
+    prop_bag_set_u(d->dev.bag, "addr", at, ORIGIN_DEFAULT);
+    return TRUE;
+}
+
 /* Reserves D's place and maps it. The guest has no word of it before the module is published. */
 static gboolean place_hot(Dimm *d, GError **error)
 {
@@ -319,17 +403,7 @@ static gboolean place_hot(Dimm *d, GError **error)
                          "Device '%s': with its %" G_GUINT64_FORMAT " bytes memory would be %" G_GUINT64_FORMAT
                          " bytes, and the board's max-memory is %" G_GUINT64_FORMAT,
                          d->dev.id, size, have + size, b->max_memory);
-    if (said(d->dev.bag, "addr")) {
-        if (!check_addr(d, b, error))
-            return FALSE;
-    } else {
-        guint64 at = lowest_free(d, b);
-
-        if (at == G_MAXUINT64)
-            return error_set(error, "Device '%s': device memory has no room for its %" G_GUINT64_FORMAT " bytes in one piece", d->dev.id, size);
-        prop_bag_set_u(d->dev.bag, "addr", at, ORIGIN_DEFAULT);
-    }
-    return memory_backend_ready(d->backend, error) && map_piece(d, config_of(&d->dev)->addr, 0, size, error);
+    return choose_addr(d, b, error) && memory_backend_ready(d->backend, error) && map_piece(d, config_of(&d->dev)->addr, 0, size, error);
 }
 
 static gboolean told(const Device *dev)
@@ -441,7 +515,9 @@ static gboolean record_address(Device *dev, GError **error)
 {
     guint64 addr = dimm_address(dev);
 
-    if (prop_bag_is_set(dev->bag, "addr") && prop_bag_origin(dev->bag, "addr") != ORIGIN_DEFAULT) {
+    if (said(dev->bag, "addr") && config_of(dev)->addr == addr)
+        return TRUE;
+    if (prop_bag_origin(dev->bag, "addr") == ORIGIN_CONFIG) { /* what is only remembered gives way to the sizes that are configured now */
         if (config_of(dev)->addr != addr)
             return error_set(error,
                              "Property 'addr' of device '%s': 0x%" G_GINT64_MODIFIER
@@ -520,6 +596,7 @@ gboolean mem_layout_base_ram(DeviceSet *set, GError **error)
 
 static const DeviceOps ops = {
     .resolve = resolve,
+    .places = places,
     .realize = realize,
     .publish = publish,
     .unplug_request = unplug_request,

@@ -76,22 +76,55 @@ static gboolean slot_of_bridges(const PciBus *bus, guint slot)
     return TRUE;
 }
 
-static gboolean find_place(const PciBus *bus, gboolean share, guint *devfn)
+static Place place_of(const char *bus, guint devfn)
 {
-    for (guint slot = 0; slot < pci_bus_slots(bus); slot++) {
-        if (slot_free(bus, slot)) {
-            *devfn = slot << 3;
+    return (Place){ "PCI function", bus, devfn, "bus" };
+}
+
+void pci_device_places(const PropBag *bag, PlaceSink *sink)
+{
+    static const char *const rows[] = { "addr", NULL };
+    const PciDeviceConfig *c = bag->config;
+    guint devfn;
+
+    if (c->addr && parse_addr(c->addr, &devfn))
+        device_place(sink, rows, place_of(c->bus ? c->bus : "pcie.0", devfn));
+}
+
+/* Since when SLOT, or a function of it, is kept for another; who has multifunction can be function 0 of one whose others come. */
+static guint64 slot_reserved(const Device *dev, const PciBus *bus, guint slot)
+{
+    guint64 latest = 0;
+
+    for (guint f = 0; f < 8; f++) {
+        guint64 since = device_place_since(dev, place_of(pci_bus_name(bus), slot << 3 | f));
+        if (!(f && since == PLACE_NEVER && config_of(dev)->multifunction))
+            latest = MAX(latest, since);
+    }
+    return latest;
+}
+
+static gboolean find_shared(PlaceSearch *search, const PciBus *bus, guint slot)
+{
+    for (guint f = 1; slot_of_bridges(bus, slot) && f < 8; f++) {
+        if (!pci_bus_claimed(bus, slot << 3 | f) && device_place_try(search, slot << 3 | f, place_of(pci_bus_name(bus), slot << 3 | f)))
             return TRUE;
-        }
-        gboolean shared = share && slot_of_bridges(bus, slot);
-        for (guint f = 1; shared && f < 8; f++) {
-            if (!pci_bus_claimed(bus, slot << 3 | f)) {
-                *devfn = slot << 3 | f;
-                return TRUE;
-            }
-        }
     }
     return FALSE;
+}
+
+static gboolean find_place(const Device *dev, const PciBus *bus, gboolean share, guint *devfn)
+{
+    PlaceSearch search = device_place_search(dev);
+
+    for (guint slot = 0; slot < pci_bus_slots(bus); slot++) {
+        if (slot_free(bus, slot) && device_place_offer(&search, slot << 3, slot_reserved(dev, bus, slot)))
+            break;
+        if (share && find_shared(&search, bus, slot))
+            break;
+    }
+    *devfn = search.value;
+    return search.found;
 }
 
 static gboolean check_slot(const Device *dev, const PciBus *bus, guint devfn, GError **error)
@@ -132,7 +165,7 @@ static gboolean resolve_addr(Device *dev, const PciTypeInfo *info, const PciBus 
     guint devfn;
 
     if (origin == ORIGIN_UNSET) {
-        if (!find_place(bus, info->bridge && c->multifunction, &devfn))
+        if (!find_place(dev, bus, info->bridge && c->multifunction, &devfn))
             return error_set(error, "Device '%s': bus '%s' has no free slot", dev->id,
                              pci_bus_name(bus));
         origin = ORIGIN_DEFAULT;

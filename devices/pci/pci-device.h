@@ -5,6 +5,7 @@
  * A type embeds PciDevice first, has rows that begin with PciDeviceConfig, and calls these from
  * hooks of the same name, its own part as noted:
  *
+ *   places     pci_device_places()
  *   resolve    pci_device_resolve()    then its own rows
  *   realize    pci_device_realize()    then BARs, contents of capabilities, MSI-X; pci_device_seal() last
  *   publish    pci_device_publish()
@@ -50,6 +51,7 @@ struct PciDevice {
     void (*config_written)(PciDevice *pci, guint16 offset, unsigned size, guint32 old_value);
 };
 
+void     pci_device_places(const PropBag *bag, PlaceSink *sink);
 /* addr: 'SLOT' or 'SLOT.FUNCTION' in hexadecimal, 0x or not. Not given: the lowest slot of which every function is free; a bridge
  * with `multifunction` takes the lowest free function of a slot whose functions all are such bridges. */
 gboolean pci_device_resolve(Device *dev, const PciTypeInfo *info, GError **error);

@@ -353,17 +353,34 @@ static gboolean look_at_slot(Device *dev, gpointer user)
     return TRUE;
 }
 
+static Place number_of(guint chassis, guint slot)
+{
+    return (Place){ "physical slot number", "", (guint64)chassis << 32 | slot, "chassis" };
+}
+
+static void root_port_places(const PropBag *bag, PlaceSink *sink)
+{
+    static const char *const rows[] = { "slot", NULL };
+    const PcieRootPortConfig *c = bag->config;
+
+    pci_device_places(bag, sink);
+    if (prop_bag_is_set(bag, "slot"))
+        device_place(sink, rows, number_of(c->chassis, c->slot));
+}
+
 static gboolean resolve_slot(Device *dev, GError **error)
 {
     const PcieRootPortConfig *c = config_of(dev);
     SlotSearch s = { .self = dev };
-    guint slot = 0;
+    PlaceSearch place = device_place_search(dev);
 
     device_set_foreach(dev->set, look_at_slot, &s);
     if (!prop_bag_is_set(dev->bag, "slot")) {
-        while (slot < MAX_SLOTS - 1 && s.used[slot / 8] >> slot % 8 & 1)
-            slot++;
-        prop_bag_set_u(dev->bag, "slot", slot, ORIGIN_DEFAULT);
+        for (guint slot = 0; slot < MAX_SLOTS; slot++) {
+            if (!(s.used[slot / 8] >> slot % 8 & 1) && device_place_try(&place, slot, number_of(c->chassis, slot)))
+                break;
+        }
+        prop_bag_set_u(dev->bag, "slot", place.value, ORIGIN_DEFAULT); /* there are more than ports */
         return TRUE;
     }
     return !s.holder ||
@@ -465,6 +482,7 @@ static gboolean root_port_post_load(Device *dev, GError **error)
 static const StateDesc root_port_state[] = { PCI_DEVICE_ROWS(RootPort, "0.2"), STATE_ROW(RootPort, fresh, BOOL, "0.2"), STATE_END };
 
 static const DeviceOps root_port_ops = {
+    .places = root_port_places,
     .resolve = root_port_resolve,
     .realize = root_port_realize,
     .publish = pci_device_publish,

@@ -67,7 +67,7 @@ static gboolean resolve_topology(Device *dev, GError **error)
 
 /* ---- memory ---- */
 
-static gboolean resolve_memory(Device *dev, GError **error)
+gboolean board_resolve_memory(Device *dev, GError **error)
 {
     const BoardConfig *c = DEVICE_CONFIG(dev, BoardConfig);
     guint host = vm_phys_bits(device_set_vm(dev->set));
@@ -175,7 +175,7 @@ static gboolean check_rest(Device *dev, GError **error)
 
 gboolean board_resolve(Device *dev, GError **error)
 {
-    return resolve_topology(dev, error) && resolve_memory(dev, error) && check_holes(dev, error) &&
+    return resolve_topology(dev, error) && board_resolve_memory(dev, error) && check_holes(dev, error) &&
            check_rest(dev, error);
 }
 
@@ -184,6 +184,14 @@ gboolean board_resolve(Device *dev, GError **error)
 typedef struct {
     guint64 lowmem, device_base, hole64;
 } Layout;
+
+/* What row NAME says. A value that is only remembered gives way where base RAM, as it is configured now, needs the room. */
+static gboolean says(const Device *dev, const char *name, guint64 value, guint64 least)
+{
+    PropOrigin origin = prop_bag_origin(dev->bag, name);
+
+    return origin == ORIGIN_CONFIG || (origin != ORIGIN_UNSET && value >= least);
+}
 
 static Layout layout_compute(const Device *dev, guint64 base_ram)
 {
@@ -198,9 +206,9 @@ static Layout layout_compute(const Device *dev, guint64 base_ram)
         l.lowmem = MIN(base_ram <= 2816 * MIB ? 2816 * MIB : 2048 * MIB,
                        MIN(c->ecam_base, c->pci_hole32_base));
     guint64 top = base_ram > l.lowmem ? FOUR_GIB + base_ram - l.lowmem : FOUR_GIB;
-    if (!prop_bag_is_set(dev->bag, "device-memory-base"))
+    if (!says(dev, "device-memory-base", c->device_memory_base, top))
         l.device_base = align_up_gib(top);
-    if (!prop_bag_is_set(dev->bag, "pci-hole64-base"))
+    if (!says(dev, "pci-hole64-base", c->pci_hole64_base, l.device_base + c->max_memory))
         l.hole64 = align_up_gib(l.device_base + c->max_memory);
     return l;
 }
@@ -256,13 +264,21 @@ gboolean board_layout_check(DeviceSet *set, guint64 base_ram, GError **error)
     return layout_check(dev, &l, base_ram, error);
 }
 
+static void settle(Device *dev, const char *name, guint64 value)
+{
+    guint row = (guint)prop_table_row(dev->bag->table, name);
+
+    if (dev->bag->origin[row] == ORIGIN_UNSET || prop_bag_get_u(dev->bag, row) != value)
+        prop_bag_set_u(dev->bag, name, value, ORIGIN_DEFAULT);
+}
+
 void board_layout_commit(DeviceSet *set, guint64 base_ram)
 {
     Device *dev = device_set_board(set);
     Layout l = layout_compute(dev, base_ram);
 
     set_auto(dev, "lowmem", l.lowmem);
-    set_auto(dev, "device-memory-base", l.device_base);
-    set_auto(dev, "pci-hole64-base", l.hole64);
+    settle(dev, "device-memory-base", l.device_base);
+    settle(dev, "pci-hole64-base", l.hole64);
     abi_invalidate(dev);
 }

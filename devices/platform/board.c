@@ -94,6 +94,7 @@ static void abi(Device *dev, AbiSink *sink)
 
 static const DeviceOps board_ops = {
     .resolve = board_resolve,
+    .host_check = board_resolve_memory,
     .realize = realize,
     .power_on = power_on,
     .unrealize = unrealize,

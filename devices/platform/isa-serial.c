@@ -374,26 +374,41 @@ static gboolean index_taken(Device *dev, gpointer user)
     return TRUE;
 }
 
+static Place place_of(guint index)
+{
+    return (Place){ "serial port", "", index, NULL };
+}
+
+static void places(const PropBag *bag, PlaceSink *sink)
+{
+    static const char *const rows[] = { "index", NULL };
+
+    if (prop_bag_is_set(bag, "index"))
+        device_place(sink, rows, place_of(((const IsaSerialConfig *)bag->config)->index));
+}
+
 static gboolean resolve(Device *dev, GError **error)
 {
     static const guint32 ports[] = { 0x3f8, 0x2f8, 0x3e8, 0x2e8 }, irqs[] = { 4, 3, 4, 3 };
-    IndexSearch search = { .index = 0 };
+    gboolean given = prop_bag_is_set(dev->bag, "index");
+    guint index = given ? DEVICE_CONFIG(dev, IsaSerialConfig)->index : 0, last = given ? index : G_N_ELEMENTS(ports) - 1;
+    PlaceSearch search = device_place_search(dev);
 
-    if (prop_bag_is_set(dev->bag, "index"))
-        search.index = DEVICE_CONFIG(dev, IsaSerialConfig)->index;
-    device_set_foreach(dev->set, index_taken, &search);
-    for (; search.taken && !prop_bag_is_set(dev->bag, "index") && search.index < 3; ) {
-        search = (IndexSearch){ .index = search.index + 1 };
-        device_set_foreach(dev->set, index_taken, &search);
+    for (; index <= last; index++) {
+        IndexSearch who = { .index = index };
+        device_set_foreach(dev->set, index_taken, &who);
+        if (!who.taken && device_place_try(&search, index, place_of(index)))
+            break;
     }
-    if (search.taken)
-        return error_set(error, "Property 'index' of device '%s': COM%u is taken", dev->id, search.index + 1);
-    if (!prop_bag_is_set(dev->bag, "index"))
-        prop_bag_set_u(dev->bag, "index", search.index, ORIGIN_DEFAULT);
+    if (!search.found)
+        return error_set(error, "Property 'index' of device '%s': COM%u is taken", dev->id, last + 1);
+    index = search.value;
+    if (!given)
+        prop_bag_set_u(dev->bag, "index", index, ORIGIN_DEFAULT);
     if (!prop_bag_is_set(dev->bag, "iobase"))
-        prop_bag_set_u(dev->bag, "iobase", ports[search.index], ORIGIN_DEFAULT);
+        prop_bag_set_u(dev->bag, "iobase", ports[index], ORIGIN_DEFAULT);
     if (!prop_bag_is_set(dev->bag, "irq"))
-        prop_bag_set_u(dev->bag, "irq", irqs[search.index], ORIGIN_DEFAULT);
+        prop_bag_set_u(dev->bag, "irq", irqs[index], ORIGIN_DEFAULT);
     return TRUE;
 }
 
@@ -506,6 +521,7 @@ static const StateDesc state[] = {
 
 static const DeviceOps ops = {
     .resolve = resolve,
+    .places = places,
     .realize = realize,
     .publish = publish,
     .reset = reset,

@@ -32,3 +32,5 @@ gboolean board_rtc_offset(const char *base, gint64 now_s, gint64 *offset_s);
 
 /* board-resolve.c: the resolve hook of the board. */
 gboolean board_resolve(Device *dev, GError **error);
+/* The part of it that depends on the host. */
+gboolean board_resolve_memory(Device *dev, GError **error);

@@ -446,6 +446,7 @@ static const DeviceOps ops = {
     .reset = blk_reset,
     .quiesce = blk_quiesce,
     .resume = blk_resume,
+    .places = pci_device_places,
     .unplug_request = pci_device_unplug_request,
     .unpublish = virtio_pci_unpublish,
     .unrealize = blk_unrealize,

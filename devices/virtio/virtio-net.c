@@ -594,6 +594,7 @@ static const DeviceOps ops = {
     .reset = net_reset,
     .quiesce = net_quiesce,
     .resume = net_resume,
+    .places = pci_device_places,
     .unplug_request = pci_device_unplug_request,
     .unpublish = virtio_pci_unpublish,
     .unrealize = net_unrealize,

@@ -206,6 +206,7 @@ static const DeviceOps ops = {
     .reset = rng_reset,
     .quiesce = virtio_pci_quiesce,
     .resume = virtio_pci_resume,
+    .places = pci_device_places,
     .unplug_request = pci_device_unplug_request,
     .unpublish = virtio_pci_unpublish,
     .unrealize = rng_unrealize,

@@ -82,17 +82,36 @@ static const ChardevFrontend frontend = {
 
 /* ---- resolve: which bus, which number ---- */
 
-/* Port 0 is a console's alone. */
-static gboolean free_number(const VirtioSerial *hub, gboolean console, guint *nr)
+static Place place_of(const char *bus, guint nr)
 {
-    for (*nr = console ? 0 : 1; *nr < serial_config(hub)->max_ports; ++*nr) {
-        if (!hub->owners[*nr])
-            return TRUE;
+    return (Place){ "port", bus, nr, "bus" };
+}
+
+static void port_places(const PropBag *bag, PlaceSink *sink)
+{
+    static const char *const rows[] = { "nr", NULL };
+    const VirtioSerialPortConfig *c = bag->config;
+
+    if (prop_bag_is_set(bag, "nr") && prop_bag_is_set(bag, "bus"))
+        device_place(sink, rows, place_of(c->bus, c->nr));
+}
+
+/* Port 0 is a console's alone. */
+static gboolean free_number(const Device *port, const VirtioSerial *hub, gboolean console, guint *nr)
+{
+    PlaceSearch search = device_place_search(port);
+    g_autofree char *bus = g_strdup_printf("%s.0", hub->virtio.pci.dev.id);
+
+    for (guint i = console ? 0 : 1; i < serial_config(hub)->max_ports; i++) {
+        if (!hub->owners[i] && device_place_try(&search, i, place_of(bus, i)))
+            break;
     }
-    return FALSE;
+    *nr = search.value;
+    return search.found;
 }
 
 typedef struct {
+    const Device *port;
     VirtioSerial *found;
     gboolean      console;
 } HubSearch;
@@ -102,7 +121,7 @@ static gboolean hub_with_room(Device *dev, gpointer user)
     HubSearch *search = user;
     guint nr;
 
-    if (dev->type != &virtio_serial_pci_type || !free_number((VirtioSerial *)dev, search->console, &nr))
+    if (dev->type != &virtio_serial_pci_type || !free_number(search->port, (VirtioSerial *)dev, search->console, &nr))
         return TRUE;
     search->found = (VirtioSerial *)dev;
     return FALSE;
@@ -128,7 +147,7 @@ static gboolean resolve_number(SerialPort *port, const VirtioSerial *hub, GError
     guint nr, n = serial_config(hub)->max_ports;
 
     if (!prop_bag_is_set(dev->bag, "nr")) {
-        if (!free_number(hub, port->console, &nr))
+        if (!free_number(dev, hub, port->console, &nr))
             return error_set(error, "Device '%s': no port of '%s' is free, it has %u", dev->id, hub->virtio.pci.dev.id, n);
         prop_bag_set_u(dev->bag, "nr", nr, ORIGIN_DEFAULT);
     }
@@ -148,7 +167,7 @@ static gboolean resolve_number(SerialPort *port, const VirtioSerial *hub, GError
 static gboolean port_resolve(Device *dev, GError **error)
 {
     SerialPort *port = (SerialPort *)dev;
-    HubSearch search = { .console = dev->type == &virtconsole_type };
+    HubSearch search = { .port = dev, .console = dev->type == &virtconsole_type };
 
     port->console = search.console;
     if (!prop_bag_is_set(dev->bag, "bus")) {
@@ -232,6 +251,7 @@ static void port_unrealize(Device *dev)
 
 static const DeviceOps ops = {
     .resolve = port_resolve,
+    .places = port_places,
     .realize = port_realize,
     .publish = port_publish,
     .unpublish = port_unpublish,

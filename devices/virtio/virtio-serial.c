@@ -410,6 +410,7 @@ static const DeviceOps ops = {
     .reset = serial_reset,
     .quiesce = virtio_pci_quiesce,
     .resume = serial_resume,
+    .places = pci_device_places,
     .unplug_request = pci_device_unplug_request,
     .unpublish = virtio_pci_unpublish,
     .unrealize = serial_unrealize,

@@ -70,7 +70,8 @@ def _row(schema, p, prop):
     if prop.has_default:
         lines.append('.has_default = TRUE, .def = %s' % _prop_value(prop.default))
     if prop.has_before:
-        lines.append('.has_before = TRUE, .before = %s' % _prop_value(prop.before))
+        lines.append('.has_before = TRUE, .before_none = %s, .before = %s'
+                     % ('TRUE' if prop.before_none else 'FALSE', _prop_value(prop.before)))
     if prop.enum:
         lines.append('.enum_names = %s_%s_names' % (snake(owner.name), member_c(prop.name)))
     if prop.link:
@@ -97,6 +98,8 @@ def _table(schema, p):
     out.append('const PropTable %s = {\n' % p.table)
     out.append('    .name = %s,\n    .doc = %s,\n    .since = %s,\n'
                % (c_string(p.name), c_string(p.doc), c_string(p.since)))
+    if p.was:
+        out.append('    .was = %s,\n' % c_string(p.was))
     if p.base:
         out.append('    .base = &%s,\n' % schema.pluggables[p.base].table)
     out.append('    .plug = PLUG_%s, .flags = %s,\n' % (p.plug.upper(), _flags(p.flags, 'TYPE_')))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Usage: main.py SCHEMADIR OUTDIR          writes the generated C and backplane-qmp.7
           main.py --golden SCHEMADIR FILE   writes the readable introspection document ("-": to stdout)
+          main.py --registry SCHEMADIR FILE writes compat-db/properties.json
+          main.py --defaults SCHEMADIR FILE writes a release's defaults.json
 
 Everything is generated or nothing is: a mistake in the schema leaves the output folder as it was.
 """
@@ -15,6 +17,7 @@ import emit_commands    # noqa: E402
 import emit_devices     # noqa: E402
 import emit_introspect  # noqa: E402
 import emit_manual      # noqa: E402
+import emit_registry    # noqa: E402
 import emit_types       # noqa: E402
 from model import Schema, SchemaError  # noqa: E402
 from writer import write_if_changed    # noqa: E402
@@ -32,10 +35,16 @@ OUTPUTS = {
     'backplane-qmp.7': emit_manual.manual,
 }
 
+DOCUMENTS = {
+    '--golden': emit_introspect.golden,
+    '--registry': emit_registry.registry,
+    '--defaults': emit_registry.defaults,
+}
+
 
 def main(argv):
-    if len(argv) == 4 and argv[1] == '--golden':
-        text = emit_introspect.golden(Schema(argv[2]))
+    if len(argv) == 4 and argv[1] in DOCUMENTS:
+        text = DOCUMENTS[argv[1]](Schema(argv[2]))
         if argv[3] == '-':
             sys.stdout.write(text)
         else:

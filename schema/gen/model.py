@@ -86,6 +86,10 @@ RE_PROP = re.compile(r'[a-z][a-z0-9]*([._-][a-z0-9]+)*$')
 RE_SINCE = re.compile(r'[0-9]+\.[0-9]+(\.[0-9]+)?$')
 
 
+def release(text):
+    return tuple(int(n) for n in text.split('.'))
+
+
 class SchemaError(Exception):
     """A mistake in the schema, ready to be shown."""
 
@@ -186,6 +190,7 @@ class Pluggable(Def):
     props = ()      # own ones
     defaults = None # of base rows
     since = ''
+    was = None      # the name that it had at first
 
     @property
     def config(self):
@@ -442,12 +447,15 @@ class Schema:
         return d['since']
 
     def _pluggable(self, where, kind, name, d):
-        self._keys(where, d, ('base', 'plug', 'flags', 'defaults'), (kind, 'doc', 'since', 'props'))
+        self._keys(where, d, ('base', 'plug', 'flags', 'defaults', 'was'), (kind, 'doc', 'since', 'props'))
         if not RE_PLUGGABLE.match(name):
             self._fail(where, 'not a fit name')
         p = Pluggable(where, name, self._doc(where, d), None)
         p.kind, p.base, p.plug = kind, d.get('base'), d.get('plug')
         p.since = self._since(where, d)
+        p.was = d.get('was')
+        if p.was is not None and not (isinstance(p.was, str) and RE_PLUGGABLE.match(p.was)):
+            self._fail(where, "'was' must be the name that the type had at first")
         p.flags = d.get('flags')
         p.defaults = d.get('defaults', {})
         if kind != 'device' and p.plug is not None:
@@ -475,7 +483,8 @@ class Schema:
         if d['name'] in ('id', 'driver', 'qom-type'):
             self._fail(here, 'the core defines this name')
         p = Prop(name=d['name'], doc=self._doc(here, d), since=self._since(here, d), where=here, enum=None,
-                 link=d.get('link'), auto=False, has_default=False, default=None, has_before=False, before=None)
+                 link=d.get('link'), auto=False, has_default=False, default=None, has_before=False, before=None,
+                 before_none=False)
         p.type, p.enum = self._prop_type(here, d['type'])
         for key in ('guest', 'required', 'internal', 'live', 'host'):
             setattr(p, key, self._flag(here, d, key))
@@ -484,12 +493,13 @@ class Schema:
             self._fail(here, "'link' says what a property of type link refers to")
         if (p.type == 'bootindex') != (p.name == 'bootindex'):
             self._fail(here, "type and name 'bootindex' go together")
-        if p.type == 'bootindex' and (not p.guest or {'default', 'before', 'required'} & set(d)):
+        if p.type == 'bootindex' and (not p.guest or {'default', 'required'} & set(d)):
             self._fail(here, 'a bootindex is visible to the guest, and unset where nobody gives one')
         if 'default' in d:
             self._set_default(here, p, d['default'])
         if 'before' in d:
-            p.has_before, p.before = True, self._value(here, p, d['before'], 'before')
+            p.has_before, p.before_none = True, d['before'] is None
+            p.before = (0, None) if p.before_none else self._value(here, p, d['before'], 'before')
         if p.required and (p.has_default or p.auto):
             self._fail(here, 'a required property has no default')
         if p.host and not p.auto:
@@ -592,6 +602,9 @@ class Schema:
             self._check_members(e.where, e.data)
         for p in self.pluggables.values():
             self._resolve_pluggable(p)
+        for p in self.pluggables.values():
+            if any(p.was == q.name or (p.was and q is not p and p.was == q.was) for q in self.pluggables.values()):
+                self._fail(p.where, "'was': '%s' is another type's name" % p.was)
         tables = {}
         for p in self.pluggables.values():
             for c in (p.table, p.config):
@@ -677,6 +690,10 @@ class Schema:
             if row.name in seen or row.c in seen.values():
                 self._fail(p.where, "property '%s' is there twice (or in its base too)" % row.name)
             seen[row.name] = row.c
+        for row in self.rows(p):
+            if row.guest and not row.has_before and release(row.since) > release(p.since):
+                self._fail(p.where, "property '%s' is younger than the type and needs 'before': what its devices were before %s "
+                           "(null: they had none)" % (row.name, row.since))
         for row in p.props:
             if row.c == 'base':
                 self._fail(p.where, "property 'base' clashes with the base's struct")

@@ -165,11 +165,11 @@ static inline int listen_at(const char *path, int type)
 typedef struct {
     Rig  *rig;
     char *tmp, *path;
-} Place;
+} ChardevPlace;
 
-static inline Place *place_new(const char *name)
+static inline ChardevPlace *place_new(const char *name)
 {
-    Place *p = g_new0(Place, 1);
+    ChardevPlace *p = g_new0(ChardevPlace, 1);
 
     p->rig = rig_new();
     p->tmp = rig_tmp_new();
@@ -177,14 +177,14 @@ static inline Place *place_new(const char *name)
     return p;
 }
 
-static inline void place_free(Place *p)
+static inline void place_free(ChardevPlace *p)
 {
     rig_free(p->rig);
     rig_tmp_remove(p->tmp);
     g_free(p->path);
     g_free(p);
 }
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Place, place_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChardevPlace, place_free)
 
 /* The main loop rests: an idle machine does not wake. Also in time: no source that is ready again and again. */
 static inline void assert_idle(void)

@@ -77,6 +77,20 @@ static inline gboolean gadget_resolve(Device *dev, GError **error)
     return TRUE;
 }
 
+/* Two that say `irq` can not have the same: it is allocated from 8 on where nobody says. */
+static inline Place gadget_place(guint irq)
+{
+    return (Place){ "interrupt", "", irq, NULL };
+}
+
+static inline void gadget_places(const PropBag *bag, PlaceSink *sink)
+{
+    static const char *const rows[] = { "irq", NULL };
+
+    if (prop_bag_is_set(bag, "irq") && ((const GadgetConfig *)bag->config)->irq)
+        device_place(sink, rows, gadget_place(((const GadgetConfig *)bag->config)->irq));
+}
+
 static inline gboolean gadget_realize(Device *dev, GError **error)
 {
     const GadgetConfig *config = config_of(dev);
@@ -180,7 +194,7 @@ static const StateDesc gadget_state[] = {
     .publish = gadget_publish, .unpublish = gadget_unpublish, .unrealize = gadget_unrealize, .reset = gadget_reset, \
     .power_on = gadget_power_on, .quiesce = gadget_quiesce, .resume = gadget_resume, .abi = gadget_abi
 static const DeviceOps gadget_ops = {
-    .resolve = gadget_resolve, .realize = gadget_realize, .post_load = gadget_post_load, COMMON_HOOKS
+    .resolve = gadget_resolve, .places = gadget_places, .realize = gadget_realize, .post_load = gadget_post_load, COMMON_HOOKS
 };
 static const DeviceOps board_ops = { .realize = board_realize, COMMON_HOOKS };
 static const DeviceOps part_ops = { .realize = part_realize, COMMON_HOOKS };

@@ -137,6 +137,7 @@ static const DeviceOps testdev_ops = {
     .publish = pci_device_publish,
     .reset = testdev_reset,
     .quiesce = pci_device_quiesce,
+    .places = pci_device_places,
     .unplug_request = pci_device_unplug_request,
     .unpublish = pci_device_unpublish,
     .unrealize = pci_device_unrealize,

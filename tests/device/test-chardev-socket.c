@@ -9,7 +9,7 @@
 
 static void test_server(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"path\":\"%s\"}", p->path);
     g_autoptr(Front) f = front_new(c, 1000);
     struct stat st;
@@ -43,7 +43,7 @@ static void test_server(void)
 
 static void test_server_paths(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     struct stat st;
 
     close(listen_at(p->path, SOCK_STREAM)); /* a leftover */
@@ -89,7 +89,7 @@ static void test_server_paths(void)
 /* A peer that goes while the front end takes nothing gives way to the next; without another one its words stay. */
 static void test_server_gone_while_full(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"path\":\"%s\"}", p->path);
     g_autoptr(Front) f = front_new(c, 0);
     int peer = connect_to(p->path);
@@ -118,7 +118,7 @@ static void test_server_gone_while_full(void)
 
 static void test_server_without_front_end(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"path\":\"%s\"}", p->path);
     int first = connect_to(p->path), second = connect_to(p->path);
 
@@ -137,7 +137,7 @@ static void test_server_without_front_end(void)
 
 static void test_client(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     int server = listen_at(p->path, SOCK_STREAM);
     Device *c = rig_plug(p->rig, "{" SERVER ",\"server\":false,\"path\":\"%s\"}", p->path);
     g_autoptr(Front) f = front_new(c, 100);
@@ -157,7 +157,7 @@ static void test_client(void)
 
 static void test_reconnect(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"server\":false,\"reconnect\":1,\"path\":\"%s\"}", p->path);
     g_autoptr(Front) f = front_new(c, 100);
 
@@ -186,7 +186,7 @@ static Device *plug_fd(Rig *rig, int fd, GError **error)
 
 static void test_descriptors(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     int pair[2], fds = (int)rig_count_fds();
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
@@ -212,7 +212,7 @@ static void test_descriptors(void)
 
 static void test_descriptors_refused(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     int bad[] = { open("/dev/null", O_RDWR), socket(AF_UNIX, SOCK_DGRAM, 0), socket(AF_UNIX, SOCK_STREAM, 0), 9999 };
     static const char *const why[] = { "not a socket", "not a stream", "neither listens nor is connected", "9999" };
 
@@ -229,7 +229,7 @@ static void test_descriptors_refused(void)
 
 static void test_detach(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"path\":\"%s\"}", p->path);
     Front *f = front_new(c, 3);
     int peer = connect_to(p->path);
@@ -261,7 +261,7 @@ static void test_removal_at_every_moment(void)
     static const char *const kinds[] = { SERVER ",\"path\":\"%s\"", "\"chardev\":\"chardev-pty\",\"id\":\"c\"" };
 
     for (guint moment = 0; moment < 12; moment++) {
-        g_autoptr(Place) p = place_new("s");
+        g_autoptr(ChardevPlace) p = place_new("s");
         g_autofree char *members = g_strdup_printf("{%s}", kinds[moment & 1]);
         g_autofree char *json = g_strdup_printf(members, p->path);
         Device *c = rig_plug(p->rig, "%s", json);

@@ -9,7 +9,7 @@
 
 static void test_file(void)
 {
-    g_autoptr(Place) p = place_new("f");
+    g_autoptr(ChardevPlace) p = place_new("f");
     struct stat st;
     static const char *const extra[] = { "", ",\"append\":true", ",\"append\":false" };
     static const char *const after[] = { "one", "oneone", "one" };
@@ -26,7 +26,7 @@ static void test_file(void)
 
 static void test_file_input(void)
 {
-    g_autoptr(Place) p = place_new("f");
+    g_autoptr(ChardevPlace) p = place_new("f");
     g_autofree char *in = g_build_filename(p->tmp, "in", NULL);
 
     g_assert_true(g_file_set_contents(in, "words", -1, NULL));
@@ -41,7 +41,7 @@ static void test_file_input(void)
 
 static void test_file_refused(void)
 {
-    g_autoptr(Place) p = place_new("f");
+    g_autoptr(ChardevPlace) p = place_new("f");
     g_autofree char *huge = g_strnfill(1000, 'p');
     const char *kind = "\"chardev\":\"chardev-file\",\"id\":\"c\"";
 
@@ -56,7 +56,7 @@ static void test_file_refused(void)
 /* A FIFO without a reader does not block, and what was written waits for one. */
 static void test_fifo_output(void)
 {
-    g_autoptr(Place) p = place_new("fifo");
+    g_autoptr(ChardevPlace) p = place_new("fifo");
     g_autoptr(GByteArray) chunk = g_byte_array_new();
     gsize taken = 0, n;
 
@@ -77,7 +77,7 @@ static void test_fifo_output(void)
 /* Writers come and go; none of them ends the input. */
 static void test_fifo_input(void)
 {
-    g_autoptr(Place) p = place_new("fifo");
+    g_autoptr(ChardevPlace) p = place_new("fifo");
 
     g_assert_cmpint(mkfifo(p->path, 0600), ==, 0);
     Device *c = rig_plug(p->rig, "{\"chardev\":\"chardev-file\",\"id\":\"c\",\"out\":\"/dev/null\",\"in\":\"%s\"}", p->path);
@@ -181,7 +181,7 @@ static void test_pty_gone_while_full(void)
 
 static void test_peer_that_does_not_read(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"path\":\"%s\"}", p->path);
     g_autoptr(Front) f = front_new(c, 0);
     int peer = connect_to(p->path);
@@ -215,7 +215,7 @@ static void test_peer_that_does_not_read(void)
 /* The peer goes with bytes on the way: the front end is let go. */
 static void test_peer_goes_with_bytes_pending(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"path\":\"%s\"}", p->path);
     g_autoptr(Front) f = front_new(c, 0);
     int peer = connect_to(p->path);
@@ -260,7 +260,7 @@ static gpointer write_lines(gpointer user)
 
 static void test_two_writers(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"path\":\"%s\"}", p->path);
     int peer = connect_to(p->path);
     Writer writers[2] = { { c, 'a' }, { c, 'b' } };
@@ -305,7 +305,7 @@ static gpointer consume(gpointer user)
 
 static void test_accept_input_from_a_thread(void)
 {
-    g_autoptr(Place) p = place_new("s");
+    g_autoptr(ChardevPlace) p = place_new("s");
     Device *c = rig_plug(p->rig, "{" SERVER ",\"path\":\"%s\"}", p->path);
     g_autoptr(Front) f = front_new(c, 0);
     int peer = connect_to(p->path);

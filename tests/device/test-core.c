@@ -362,54 +362,6 @@ static void test_free_goes_backwards(void)
                "board/part-b:unrealize board/part-a:unrealize board:unrealize");
 }
 
-/* ---- resolution ---- */
-
-typedef struct {
-    PropOrigin origin; /* what the advisor offers, UNSET: nothing */
-    guint64    value;
-    guint      asked;
-} Advice;
-
-static gboolean advise(gpointer user, const char *id, const PropTable *table, guint row, PropBag *bag)
-{
-    Advice *advice = user;
-
-    g_assert_cmpstr(id, ==, "g");
-    g_assert_cmpint(bag->origin[row], ==, ORIGIN_UNSET); /* what the manager said is not asked for */
-    if (strcmp(table->rows[row].name, "a") != 0)
-        return FALSE;
-    advice->asked++;
-    if (advice->origin == ORIGIN_UNSET)
-        return FALSE;
-    prop_bag_set(bag, row, (PropValue){ .u = advice->value }, advice->origin);
-    return TRUE;
-}
-
-static void test_resolution(void)
-{
-    static const struct {
-        gboolean   configured;
-        PropOrigin advised, origin;
-        guint      a, b; /* b is computed from a: after it is known */
-    } cases[] = {
-        { TRUE, ORIGIN_HINT, ORIGIN_CONFIG, 50, 51 },          { FALSE, ORIGIN_HINT, ORIGIN_HINT, 30, 31 },
-        { FALSE, ORIGIN_BEFORE, ORIGIN_BEFORE, 30, 31 },       { FALSE, ORIGIN_BASELINE, ORIGIN_BASELINE, 30, 31 },
-        { FALSE, ORIGIN_UNSET, ORIGIN_DEFAULT, 1, 2 },
-    };
-
-    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autoptr(Rig) rig = rig_with_board();
-        Advice advice = { cases[i].advised, 30, 0 };
-        device_set_advisor(rig->set, advise, &advice);
-        Device *dev = rig_plug(rig, "{\"driver\":\"gadget\",\"id\":\"g\"%s}", cases[i].configured ? ",\"a\":50" : "");
-        g_assert_cmpuint(advice.asked, ==, !cases[i].configured);
-        g_assert_cmpuint(config_of(dev)->a, ==, cases[i].a);
-        g_assert_cmpint(prop_bag_origin(dev->bag, "a"), ==, cases[i].origin);
-        g_assert_cmpuint(config_of(dev)->b, ==, cases[i].b);
-        device_set_advisor(rig->set, NULL, NULL);
-    }
-}
-
 int main(int argc, char **argv)
 {
     int status;
@@ -437,7 +389,6 @@ int main(int argc, char **argv)
     g_test_add_func("/core/order", test_order);
     g_test_add_func("/core/power-on-fails", test_power_on_fails);
     g_test_add_func("/core/free-goes-backwards", test_free_goes_backwards);
-    g_test_add_func("/core/resolution", test_resolution);
     status = g_test_run();
     g_string_free(journal, TRUE);
     return status;

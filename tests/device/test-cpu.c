@@ -5,6 +5,8 @@
  */
 #include "../../devices/cpu/model.h"
 #include "../../devices/platform/board.h"
+#include "../../devices/core/record.h"
+#include "../../devices/core/unplug.h"
 #include "core-rig.h"
 
 #define QEMU64 "\"driver\":\"qemu64-x86_64-cpu\""
@@ -379,68 +381,75 @@ static void test_features(void)
 typedef struct {
     const char *row;
     PropValue   value;
-} Record;
+} Known;
 
-static gboolean recall(gpointer user, const char *id, const PropTable *table, guint row, PropBag *bag)
+/* ROW of the CPU that is plugged next, which has no id, is known to have been VALUE. */
+static void recall(Rig *rig, guint n, const Known *known)
 {
-    const Record *r = user;
+    g_autofree char *id = g_strdup_printf("qemu64-x86_64-cpu.%u", n);
+    DeviceRecord *record = device_record_new(prop_table_find("qemu64-x86_64-cpu"), id);
+    int row = prop_table_row(record->bag->table, known->row);
 
-    if (strcmp(table->rows[row].name, r->row) != 0)
-        return FALSE;
-    prop_bag_set(bag, row, r->value, ORIGIN_HINT);
-    return TRUE;
+    memset(record->state, RECORD_TODAY, record->bag->table->n_rows);
+    prop_bag_set(record->bag, (guint)row, known->value, ORIGIN_HINT);
+    record->state[row] = RECORD_VALUE;
+    device_set_remember(rig->set, record);
 }
 
 static void test_recorded(void)
 {
-    static Record bad[] = {
+    static const Known bad[] = {
         { "feat-7-0-ebx", { .u = 1u << 4 | 1u << 5 } }, /* hle: this host has none */
         { "apic-id", { .u = 7 } },
         { "cpuid-leaves", { .s = "AAAA" } },
         { "feature-msrs", { .s = "AAAAAAAA" } },
     };
     static const char *const why[] = { "hle missing", "recorded as 7", "3 bytes are no whole records of 28", "6 bytes are no whole" };
-    static Record good = { "feat-7-0-ebx", { .u = 1u << 5 | 1u << 8 } };
+    static const Known good = { "feat-7-0-ebx", { .u = 1u << 5 | 1u << 8 } };
     g_autoptr(Rig) rig = rig_shaped(&shapes[1]);
 
     for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
-        device_set_advisor(rig->set, recall, &bad[i]);
+        recall(rig, 0, &bad[i]);
         rig_refuse(rig, why[i], "{" QEMU64 "}");
     }
-    device_set_advisor(rig->set, recall, &good);
+    recall(rig, 0, &good);
+    recall(rig, 1, &good);
     Device *plain = rig_plug(rig, "{" QEMU64 "}"), *changed = rig_plug(rig, "{" QEMU64 ",\"features\":\"-avx2,+bmi1\"}");
     g_assert_cmphex(config_of(plain)->feat_7_0_ebx, ==, 1u << 5 | 1u << 8);
     g_assert_cmpint(prop_bag_origin(plain->bag, "feat-7-0-ebx"), ==, ORIGIN_HINT);
     g_assert_cmphex(config_of(changed)->feat_7_0_ebx, ==, 1u << 3 | 1u << 8); /* configuration wins */
 }
 
-/* The same rows give the same bytes, whatever host they are on: all of one CPU's values are given to another by hints. */
-static gboolean copy_row(gpointer user, const char *id, const PropTable *table, guint row, PropBag *bag)
-{
-    const PropBag *from = user;
-
-    if (!(table->rows[row].flags & PROP_INTERNAL))
-        return FALSE;
-    if (table->rows[row].kind == PROP_BYTES)
-        prop_bag_set_bytes(bag, row, prop_bag_get_bytes(from, row), ORIGIN_HINT);
-    else if (table->rows[row].kind == PROP_STRING)
-        prop_bag_set(bag, row, (PropValue){ .s = prop_bag_get_s(from, row) }, ORIGIN_HINT);
-    else
-        prop_bag_set(bag, row, (PropValue){ .u = prop_bag_get_u(from, row) }, ORIGIN_HINT);
-    return TRUE;
-}
-
+/* The same rows give the same bytes, whatever host they are on: all of one CPU's values are given to another by its record. */
 static void test_same_rows_same_bytes(void)
 {
     g_autoptr(Rig) a = rig_shaped(&shapes[1]), b = rig_shaped(&shapes[1]);
     Device *first = rig_plug(a, "{" HOST "}");
 
-    device_set_advisor(b->set, copy_row, first->bag);
+    device_set_remember(b->set, device_record_of(first));
     Device *second = rig_plug(b, "{" HOST "}");
     g_autoptr(GArray) x = table_of(first), y = table_of(second);
     g_assert_cmpmem(x->data, x->len * sizeof(struct kvm_cpuid_entry2), y->data, y->len * sizeof(struct kvm_cpuid_entry2));
     g_autoptr(GArray) m = cpu_feature_msrs(config_of(first));
     g_assert_cmpuint(m->len, >, 0);
+}
+
+/* A CPU that was taken away comes back to its slot, unless it is told to go elsewhere: then nothing of the old place is left. */
+static void test_comes_back(void)
+{
+    g_autoptr(Rig) rig = rig_shaped(&shapes[1]);
+
+    rig_plug(rig, "{" QEMU64 ",\"id\":\"first\"}");
+    for (guint core = 1; core < 3; core++) {
+        Device *cpu = rig_plug(rig, "{" QEMU64 ",\"id\":\"moved\",\"core-id\":%u}", core);
+        guint32 apic_id = config_of(cpu)->apic_id;
+        g_assert_cmpuint(config_of(cpu)->core_id, ==, core);
+        g_assert_true(device_unplug(cpu, &(UnplugHow){ 0 }, NULL));
+        cpu = rig_plug(rig, "{" QEMU64 ",\"id\":\"moved\"}");
+        g_assert_cmpuint(config_of(cpu)->core_id, ==, core);
+        g_assert_cmpuint(config_of(cpu)->apic_id, ==, apic_id);
+        g_assert_true(device_unplug(cpu, &(UnplugHow){ 0 }, NULL));
+    }
 }
 
 /* 64 CPUs without numbers or ids: the work for one must not grow with the square of those that are there. */
@@ -468,6 +477,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu/features", test_features);
     g_test_add_func("/cpu/recorded", test_recorded);
     g_test_add_func("/cpu/same-rows-same-bytes", test_same_rows_same_bytes);
+    g_test_add_func("/cpu/comes-back", test_comes_back);
     g_test_add_func("/cpu/many", test_many);
     return g_test_run();
 }

@@ -3,6 +3,7 @@
 #include "board-test.h"
 
 #include "../../devices/acpi/mem-hotplug.h"
+#include "../../devices/core/record.h"
 #include "../../devices/core/unplug.h"
 
 #define MIB (G_GUINT64_CONSTANT(1) << 20)
@@ -117,7 +118,7 @@ static void test_insert(void)
     board_test_clear(&t);
 }
 
-/* Lowest free place, by the size's alignment; a hole is used again. */
+/* Lowest free place, by the size's alignment; a hole is kept for whoever was there, and used again when that is forgotten. */
 static void test_places(void)
 {
     BoardTest t;
@@ -128,6 +129,10 @@ static void test_places(void)
     g_assert_cmphex(dimm_address(b), ==, 5 * GIB);
     g_assert_cmphex(dimm_address(c), ==, 4 * GIB + 256 * MIB);
     ask(a, TRUE);
+    Device *h = plug_dimm(&t, "h", 128 * MIB, "");
+    g_assert_cmphex(dimm_address(h), ==, 4 * GIB + 384 * MIB);
+    ask(h, TRUE);
+    g_assert_true(device_set_forget(t.set, "a") && device_set_forget(t.set, "h"));
     g_assert_cmphex(dimm_address(plug_dimm(&t, "d", 128 * MIB, "")), ==, 4 * GIB);
     g_assert_cmphex(dimm_address(plug_dimm(&t, "e", 3 * MIB, ",\"addr\": 8589934592")), ==, 8 * GIB);
     plug_dimm(&t, "f", MIB, "");

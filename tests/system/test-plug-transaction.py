@@ -165,7 +165,8 @@ def the_member_is_named():
         refused(d, [port("a"), rng("r", "b"), port("b")], "devices[1] ('r')", "'b'", kind="DeviceNotFound")  # not what comes later
         refused(d, [port("a"), {"driver": "virtio-rng-pci", "bus": "nowhere"}], "devices[1] ('virtio-rng-pci')", "'nowhere'", kind="DeviceNotFound")
         refused(d, [port("a"), rng("r", "a"), rng("s", "a")], "devices[2] ('s')", "'a' has no free slot")
-        refused(d, [port("a"), rng("r", "a"), rng("s", "a", addr="0")], "devices[2] ('s')", "in use by device 'r'")
+        refused(d, [port("a"), rng("r", "a"), rng("s", "a", addr="0")], "devices[1] ('r')", "'a' has no free slot")  # it is kept for who says it
+        refused(d, [port("a"), rng("r", "a", addr="0"), rng("s", "a", addr="0")], "devices[2] ('s')", "in use by device 'r'")
         refused(d, [port("a"), port("a")], "devices[1] ('a')", "Duplicate device ID 'a'")
         refused(d, [{"driver": CPU, "id": "c"}, {"driver": "pc-dimm", "id": "m", "memdev": "none"}], "devices[1] ('m')", "'none'", kind="DeviceNotFound")
         # what the schema refuses

@@ -102,6 +102,8 @@ def _(c):
             c.equal(peek(s, large["addr"]), NOTHING, "where the other one was")
             s.drop_backend("small")
             s.drop_backend("large")
+        for id in ("small", "large"):
+            s.m("compat-hints-forget", id=id)  # or what comes next would go around their addresses
         s.add_memory("kept")
         kept = memory_came(s, "kept")
         s.temper("refuse")
@@ -120,6 +122,7 @@ def _(c):
         s.end("kept")
         c.equal(peek(s, kept["addr"]), NOTHING, "where it was")
         s.drop_backend("kept")
+        s.m("compat-hints-forget", id="kept")
         s.add_memory("next", 256 * MIB)
         c.equal(memory_came(s, "next")["addr"], kept["addr"], "the address that is free again")
         s.own_wish("next", "eject mem %d" % kept["slot"])

@@ -605,7 +605,7 @@ def read_only_sockets(_d):
     try:
         build_machine(d.c)
         commands = {row["name"] for row in d.c.call("query-commands")}
-        queries = {n for n in commands if n.startswith(("query-", "qom-list", "device-list")) or n in ("qom-get",)}
+        queries = {n for n in commands if n.startswith(("query-", "qom-list", "device-list")) or n in ("qom-get", "guest-abi-compare")}
         with Client(f"{directory}/ro") as c:
             before = d.view()
             refused = set()

@@ -96,6 +96,7 @@ class Model:
         self.cpus, self.modules = Slots(CPUS), Slots(MODULES)
         self.pci = {n: PciSlot() for n in list(range(32)) + [32 + p.devfn for p in ports.values() if p.hotplug and not p.native]}
         self.due = []
+        self.expected = {}  # place -> id, or None, of the member of a transaction that is told to be there
 
     # ---- looking
 
@@ -134,6 +135,26 @@ class Model:
         return next((t for t in self.things.values() if t.hub == hub.id), None)
 
     # ---- plugging, up to the point where the guest could see it
+
+    def expect(self, specs):
+        """A transaction of SPECS begins, or has ended: who is told where to be has that place before all others."""
+        self.expected = {}
+        for spec in specs:
+            if spec["driver"] in PORTS and "nr" in spec and "bus" in spec:
+                self.expected["port", spec["bus"], spec["nr"]] = spec.get("id")
+            elif spec["driver"] == "pc-dimm" and "slot" in spec:
+                self.expected["dimm", spec["slot"]] = spec.get("id")
+            elif "addr" in spec and spec["driver"] != "pc-dimm":
+                slot, _, function = spec["addr"].partition(".")
+                self.expected["pci", spec.get("bus", "pcie.0"), int(slot, 16), int(function or "0", 16)] = spec.get("id")
+
+    def others(self, t, *place):
+        return place in self.expected and self.expected[place] != t.id
+
+    def others_slot(self, t, slot):
+        """Who is multifunction can be function 0 of a slot whose others are to come."""
+        functions = [f for f in range(8) if self.others(t, "pci", t.bus, slot, f)]
+        return 0 in functions or (functions and not t.spec.get("multifunction"))
 
     def name(self, thing, refusals):
         thing.id = thing.spec.get("id")
@@ -188,7 +209,7 @@ class Model:
 
     def realize_dimm(self, t, refusals):
         taken = {d.slot: d for d in self.of_kind("dimm")}
-        t.slot = t.spec.get("slot", next((i for i in range(MODULES) if i not in taken), None))
+        t.slot = t.spec.get("slot", next((i for i in range(MODULES) if i not in taken and not self.others(t, "dimm", i)), None))
         if t.slot is None:
             refusals.append(Refusal(f"Device '{t.id}'", f"all {MODULES} memory slots"))
         elif t.slot >= MODULES:
@@ -218,7 +239,7 @@ class Model:
     def find_place(self, t, refusals):
         slots = 32 if t.bus == "pcie.0" else 1
         if "addr" not in t.spec:
-            free = [s for s in range(slots) if not self.functions(t.bus, s)]
+            free = [s for s in range(slots) if not self.functions(t.bus, s) and not self.others_slot(t, s)]
             t.slot, t.function = (free[0] if free else None), 0
             if not free:
                 refusals.append(Refusal(f"Device '{t.id}'", f"bus '{t.bus}' has no free slot"))
@@ -257,7 +278,8 @@ class Model:
         """A port of a virtio-serial hub."""
         hubs = {h.id: {p.nr: p for p in self.of_kind("port") if p.hub == h.id} for h in self.things.values() if h.spec["driver"] == HUB}
         lowest = 0 if t.spec["driver"] == "virtconsole" else 1
-        free = {h: next((n for n in range(lowest, HUB_PORTS) if n not in taken), None) for h, taken in hubs.items()}
+        free = {h: next((n for n in range(lowest, HUB_PORTS) if n not in taken and not self.others(t, "port", h + ".0", n)), None)
+                for h, taken in hubs.items()}
         name = t.spec.get("chardev")
         if name is not None and name not in self.chardevs:
             refusals.append(Refusal(f"Property 'chardev' of device '{t.id}'", f"there is no chardev '{name}'", kind=NOT_FOUND))
@@ -518,7 +540,8 @@ class Model:
             s.up = s.down = s.asked = s.told = s.occupied = False
             for t in reversed(self.seen(*self.place(n))):
                 self.let_go(t)
-            s.occupied = bool(self.seen(*self.place(n)))
+            s.occupied = s.up = bool(self.seen(*self.place(n)))  # what stays is announced anew
+            self.gpe |= 2 * s.up
 
     def clear_button(self, name):
         port = self.ports[name]
