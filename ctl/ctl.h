@@ -70,6 +70,7 @@ gboolean cmd_cpus(Ctl *ctl, char ***args, GError **error);
 gboolean cmd_memory(Ctl *ctl, char ***args, GError **error);
 gboolean cmd_console(Ctl *ctl, char ***args, GError **error);
 gboolean cmd_config(Ctl *ctl, char ***args, GError **error);
+gboolean cmd_hints(Ctl *ctl, char ***args, GError **error);
 gboolean cmd_abi(Ctl *ctl, char ***args, GError **error);
 gboolean cmd_stop(Ctl *ctl, char ***args, GError **error);
 gboolean cmd_cont(Ctl *ctl, char ***args, GError **error);

@@ -57,6 +57,15 @@ static const Command commands[] = {
       "its value and origin; load plugs a whole document at once, or with --dry-run says\n"
       "whether it could be. FILE - is standard output or input.",
       cmd_config },
+    { "hints",
+      "export FILE | import [--allow-degraded] FILE|--baseline RELEASE | check|diff FILE|--baseline RELEASE | "
+      "describe [FILE] | forget ID | refresh ID [PROPERTY ...]",
+      "write, read and look at compat hints",
+      "export writes how the devices turned out where nobody had said; import makes that count for\n"
+      "everything that is plugged later. check says what an import would do, and fails if it would be\n"
+      "refused; diff shows what of the machine is not as in FILE; describe shows what is in it.\n"
+      "forget drops what is known of a device that is not plugged; refresh is the way to today's defaults.",
+      cmd_hints },
     { "abi", "[--detail]", "show the fingerprint of what the guest sees",
       "Prints the guest ABI's fingerprint, with --detail also that of each item.", cmd_abi },
     { "stop", "", "pause the guest", "Pauses all CPUs of the guest.", cmd_stop },

@@ -141,6 +141,38 @@ def start_with_a_configuration(box):
     same(two("abi"), one("abi"))
 
 
+@test
+def hints(box):
+    """A machine is stopped, and started again as its guest knows it, from the configuration and a file that nobody looks into."""
+    config, hints_file = os.path.join(box.dir, "c.json"), os.path.join(box.dir, "c.hints")
+    one = Machine(box)
+    one.furnish()
+    one("plug", "virtio-rng-pci", "id=gone")
+    one("plug", "virtio-rng-pci", "id=rng")
+    one("unplug", "gone", "--wait")
+    one("config", "dump", config)
+    same(one("hints", "export", hints_file), "")
+    same(one("hints", "diff", hints_file).split("\n")[1].split()[:2], ["ignored-absent", "gone"])
+    two = Machine(box, "vm2", daemon=("--hints", hints_file))
+    two("config", "load", config)
+    same(two("abi"), one("abi"))
+    three = Machine(box, "vm3")
+    same(three("hints", "import", hints_file), "")
+    three("config", "load", config)
+    same(three("abi"), one("abi"))
+    has(three("hints", "check", hints_file), "VERDICT", "applied", "rng", "addr")
+    three("plug", "virtio-rng-pci", "id=gone")  # where it was
+    same([r for r in three.json("config", "dump", "--resolved") if r["id"] == "gone"][0]["properties"][1]["origin"], "hint")
+    has(three("hints", "refresh", "gone", "addr"), "addr")
+    three("unplug", "gone", "--wait")
+    same(three("hints", "forget", "gone"), "")
+    has(three.fails("hints", "forget", "gone", rc=DAEMON), "'gone'")
+    has(three.fails("hints", "check", config, rc=DAEMON), "not compat hints")
+    has(three.fails("hints", "import", "--baseline", "0.0", rc=DAEMON), "baseline '0.0'")
+    has(three.box.ctl("hints", "import", rc=USAGE)[1], "FILE or --baseline")
+    assert "rng" in three.json("hints", "describe", hints_file)["description"]["devices"]
+
+
 # --- what is there ---
 
 @test

@@ -573,7 +573,7 @@ def help_and_version(box):
     out, _ = box.ctl("help", socket=False)
     commands = re.findall(r"^  ([a-z]+) ", out, re.M)
     same(commands, ["start", "list", "status", "plug", "unplug", "cpus", "memory", "console",
-                    "config", "abi", "stop", "cont", "reset", "powerdown", "quit", "events", "wait",
+                    "config", "hints", "abi", "stop", "cont", "reset", "powerdown", "quit", "events", "wait",
                     "qmp", "help"])
     for command in commands:
         text, _ = box.ctl("help", command, socket=False)
