@@ -27,7 +27,7 @@ write_document(const Ctl *ctl, const char *file, const char *json, GError **erro
     g_autofree char *text = g_strconcat(pretty, "\n", NULL);
 
     if (!is_standard(file))
-        return g_file_set_contents(file, text, -1, error); /* whole or not at all */
+        return ctl_write_file(file, text, strlen(text), error);
     fputs(text, stdout);
     return TRUE;
 }

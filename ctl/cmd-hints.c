@@ -70,7 +70,7 @@ hints_export(Ctl *ctl, const char *file, GError **error)
         return FALSE;
     }
     g_autofree guchar *bytes = g_base64_decode(data, &len);
-    if (!g_file_set_contents_full(file, (const char *)bytes, (gssize)len, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, error))
+    if (!ctl_write_file(file, bytes, len, error))
         return FALSE;
     json_object_remove_member(reply, "data");
     if (ctl->json)
@@ -222,26 +222,15 @@ from_file_or_baseline(Ctl *ctl, const HintsOptions *options, const char *verb, c
     return hints_check(ctl, options, file, g_str_equal(verb, "diff"), error);
 }
 
-gboolean
-cmd_hints(Ctl *ctl, char ***args, GError **error)
+/* WORDS: the verb and what follows it. */
+static gboolean
+run(Ctl *ctl, const HintsOptions *options, char **words, GError **error)
 {
     static const char *const readers[] = { "import", "check", "diff", NULL };
-    HintsOptions options = { 0 };
-    const GOptionEntry entries[] = {
-        { "baseline", 'b', 0, G_OPTION_ARG_STRING, &options.baseline, NULL, NULL },
-        { "allow-degraded", 0, 0, G_OPTION_ARG_NONE, &options.allow_degraded, NULL, NULL },
-        G_OPTION_ENTRY_NULL,
-    };
-
-    gboolean parsed = ctl_parse(ctl, entries, args, 1, CTL_ANY_NUMBER, error);
-    g_autofree char *baseline = options.baseline;
-    if (!parsed)
-        return FALSE;
-    char **words = *args + 1;
     guint n = g_strv_length(words + 1);
     if (g_strv_contains(readers, words[0]) && n <= 1)
-        return from_file_or_baseline(ctl, &options, words[0], words[1], error);
-    if (options.baseline != NULL || options.allow_degraded)
+        return from_file_or_baseline(ctl, options, words[0], words[1], error);
+    if (options->baseline != NULL || options->allow_degraded)
         return usage(error, "--baseline is for import, check and diff, --allow-degraded for import");
     if (g_str_equal(words[0], "export") && n == 1)
         return hints_export(ctl, words[1], error);
@@ -252,4 +241,19 @@ cmd_hints(Ctl *ctl, char ***args, GError **error)
     if (g_str_equal(words[0], "refresh") && n >= 1)
         return hints_refresh(ctl, words + 1, error);
     return usage(error, "hints: export FILE, import, check or diff FILE, describe [FILE], forget ID, or refresh ID [PROPERTY ...]");
+}
+
+gboolean
+cmd_hints(Ctl *ctl, char ***args, GError **error)
+{
+    HintsOptions options = { 0 };
+    const GOptionEntry entries[] = {
+        { "baseline", 'b', 0, G_OPTION_ARG_STRING, &options.baseline, NULL, NULL },
+        { "allow-degraded", 0, 0, G_OPTION_ARG_NONE, &options.allow_degraded, NULL, NULL },
+        G_OPTION_ENTRY_NULL,
+    };
+
+    gboolean done = ctl_parse(ctl, entries, args, 1, CTL_ANY_NUMBER, error) && run(ctl, &options, *args + 1, error);
+    g_free(options.baseline);
+    return done;
 }

@@ -12,6 +12,7 @@
 #include "paths.h"
 #include "table.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -237,4 +238,24 @@ ctl_object_member(JsonObject *object, const char *name)
     JsonNode *node = object != NULL ? json_object_get_member(object, name) : NULL;
 
     return node != NULL && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+}
+
+/*
+ * A file is replaced whole or not at all, and is on the disk when this returns; what is there and
+ * no file, such as /dev/null or a FIFO, is written to.
+ */
+gboolean
+ctl_write_file(const char *file, const void *data, gsize length, GError **error)
+{
+    FILE *stream;
+
+    if (!g_file_test(file, G_FILE_TEST_EXISTS) || g_file_test(file, G_FILE_TEST_IS_REGULAR))
+        return g_file_set_contents_full(file, data, (gssize)length, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, error);
+    stream = fopen(file, "we");
+    gboolean written = stream != NULL && fwrite(data, 1, length, stream) == length;
+    if (stream != NULL && fclose(stream) != 0)
+        written = FALSE;
+    if (!written)
+        g_set_error(error, CTL_ERROR, CTL_ERROR_FAILED, "%s: can not be written: %s", file, g_strerror(errno));
+    return written;
 }

@@ -53,6 +53,7 @@ gint64 ctl_deadline(double seconds);
 char *ctl_socket(const Ctl *ctl, GError **error);
 QmpClient *ctl_connect(const Ctl *ctl, GError **error);
 void ctl_print_error(const GError *error);
+gboolean ctl_write_file(const char *file, const void *data, gsize length, GError **error);
 void ctl_print_json(const Ctl *ctl, const char *json);
 gboolean ctl_simple(const Ctl *ctl, const char *command, const char *arguments, GError **error);
 JsonObject *ctl_object(JsonNode *node, const char *what, GError **error);

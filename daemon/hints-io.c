@@ -142,6 +142,10 @@ static gboolean write_beside(int fd, const char *beside, const char *path, GByte
 static gboolean to_file(const char *path, GBytes *bytes, GError **error)
 {
     g_autofree char *beside = g_strdup_printf("%s.XXXXXX", path);
+    struct stat st;
+
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* which a rename would replace, were it /dev/null */
+        return error_set(error, "it is there and no file");
     g_auto(AutoFd) fd = g_mkstemp_full(beside, O_WRONLY | O_CLOEXEC, 0644);
 
     if (fd < 0)

@@ -409,7 +409,10 @@ void virtio_pci_reset(Device *dev, ResetKind kind)
 
 void virtio_pci_quiesce(Device *dev)
 {
-    virtio_quiesced(virtio_pci_vd(dev));
+    VirtioPci *v = (VirtioPci *)dev;
+
+    virtio_quiesced(&v->vd);
+    pci_intx_set(&v->pci.fn, __atomic_load_n(&v->vd.isr, __ATOMIC_ACQUIRE) != 0); /* what is posted comes after it is saved */
     pci_device_quiesce(dev);
 }
 
@@ -441,7 +444,7 @@ gboolean virtio_pci_post_load(Device *dev, GError **error)
 
     pci_device_post_load(dev);
     virtio_dma_set(&v->vd, is_bus_master(v));
-    pci_intx_set(&v->pci.fn, v->vd.isr != 0); /* an update may have been posted when it was saved */
+    pci_intx_set(&v->pci.fn, v->vd.isr != 0); /* of a build that saved it before the pin had followed */
     return virtio_post_load(&v->vd, error);
 }
 

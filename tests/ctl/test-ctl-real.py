@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -153,6 +154,13 @@ def hints(box):
     one("config", "dump", config)
     same(one("hints", "export", hints_file), "")
     same(one("hints", "diff", hints_file).split("\n")[1].split()[:2], ["ignored-absent", "gone"])
+    if os.getuid() == 0:  # a device is written to, not replaced
+        device = os.path.join(box.dir, "null")
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        for words in (("hints", "export"), ("config", "dump")):
+            same(one(*words, device), "")
+            assert stat.S_ISCHR(os.stat(device).st_mode), words
+        has(one.fails("qmp", "compat-hints-export", f'to={{"file":"{device}"}}', rc=DAEMON), "no file")
     two = Machine(box, "vm2", daemon=("--hints", hints_file))
     two("config", "load", config)
     same(two("abi"), one("abi"))
